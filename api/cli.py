@@ -1,0 +1,182 @@
+"""The command line: `vidne …`. Each command imports what it needs when it is called, so that all start quickly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="vidne",
+    help="Records a child's video interview, shows it live next door, and keeps it as evidence any court can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+Data = Annotated[Path | None, typer.Option("--data", help="Folder in which everything is kept.")]
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="Room profile: a name that comes with Vidne, or a file.")
+]
+
+
+def _settings(**given: Any) -> Any:
+    """Settings, or exit 2 with what is wrong in them."""
+    from pydantic import ValidationError
+
+    from api.settings import Settings
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        for each in error.errors():
+            where = ".".join(str(part) for part in each["loc"]) or "settings"
+            typer.echo(f"{where}: {each['msg'].removeprefix('Value error, ')}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def room(data: Data = None, profile: Profile = None) -> None:
+    """Run a room node: recorder and monitor. Goes on with everything else down."""
+    from api.processes.house import run_house
+
+    run_house(_settings(data=data, profile=profile), room=True, web=False)
+
+
+@app.command()
+def api(data: Data = None, profile: Profile = None) -> None:
+    """Run the web application alone: people, interviews, intake, vault, ledger, copies."""
+    from api.processes.house import run_house
+
+    run_house(_settings(data=data, profile=profile), room=False, web=True)
+
+
+@app.command()
+def serve(
+    data: Data = None,
+    profile: Profile = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Beyond loopback TLS is needed.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the web application.")] = None,
+) -> None:
+    """Run a whole house on one machine: room node and web application, restarted when they die."""
+    from api.processes.house import run_house
+
+    run_house(_settings(data=data, profile=profile, host=host, port=port), room=True, web=True)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option("--data", help="The demo's own data folder.")] = Path("data/demo"),
+    reset: Annotated[bool, typer.Option("--reset", help="Throw the demo's data away first.")] = False,
+    port: Annotated[int | None, typer.Option(help="Port of the web application.")] = None,
+) -> None:
+    """Run everything on loopback with a simulated room and invented people."""
+    from api.processes.demo import run_demo
+
+    run_demo(_settings(data=data, port=port, demo=True), reset=reset)
+
+
+@app.command()
+def camera(
+    name: Annotated[str, typer.Option(help="The camera's id in its room profile.")],
+    endpoint: Annotated[str, typer.Option(help="WHIP endpoint, as in http://127.0.0.1:7801/whip/wide.")],
+    token_file: Annotated[Path, typer.Option(help="File that holds the camera's bearer token.")],
+    clip: Annotated[Path | None, typer.Option(help="MP4 or MKV to send in a loop, unchanged.")] = None,
+    scene: Annotated[str | None, typer.Option(help="A test picture instead: wide or close.")] = None,
+    audio_only: Annotated[bool, typer.Option("--audio-only", help="Send the sound alone.")] = False,
+) -> None:
+    """Publish a file or a test picture over WHIP, and come back by itself when the way is broken."""
+    from api.processes.camera import run_one_camera
+
+    if (clip is None) == (scene is None):
+        typer.echo("Give either --clip or --scene.", err=True)
+        raise typer.Exit(2)
+    run_one_camera(name, endpoint, token_file, clip, scene, audio_only=audio_only)
+
+
+@app.command()
+def drill(
+    data: Annotated[Path | None, typer.Option("--data", help="Folder for the drill; default: a temporary one.")] = None,
+    fault: Annotated[str | None, typer.Option(help="What to break on the way: kill.")] = None,
+    audio_only: Annotated[bool, typer.Option("--audio-only", help="A room with a microphone and no camera.")] = False,
+    seconds: Annotated[float, typer.Option(help="How long to record.", min=3, max=600)] = 10.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+) -> None:
+    """Rehearse the whole way, from camera to checked evidence copy, on the simulated room. Exit 0 if it all holds."""
+    from api.drill.run import FAULTS, run_drill
+
+    if fault is not None and fault not in FAULTS:
+        typer.echo(f"No such fault; there are: {', '.join(FAULTS)}.", err=True)
+        raise typer.Exit(2)
+    raise typer.Exit(0 if run_drill(data, fault=fault, audio_only=audio_only, seconds=seconds, as_json=as_json) else 1)
+
+
+@app.command()
+def verify(
+    package: Annotated[Path, typer.Argument(help="An unpacked evidence copy, or its tar file.")],
+    fingerprint: Annotated[
+        str | None, typer.Option(help="SHA-256 of the store's root certificate, known from elsewhere than the package.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check an evidence copy: no database, no network, no login. Exit 0 only if everything holds."""
+    from evidence_store.copies.verify import Anchors
+    from evidence_store.copies.verify import verify as check
+
+    report = check(package, Anchors(fingerprint))
+    if as_json:
+        checks = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.checks]
+        typer.echo(json.dumps({"anchored": report.anchored, "checks": checks, "ok": report.ok}))
+    else:
+        for each in report.checks:
+            typer.echo(f"{'OK  ' if each.ok else 'FAIL'} {each.name}: {each.detail}")
+        if not report.anchored:
+            typer.echo("Who signed is not known: give --fingerprint, from elsewhere than the package.")
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command()
+def audit(
+    data: Data = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Rebuild and check everything from bytes: ledger, custody, checkpoints, every take, every manifest."""
+    from api.wiring import open_store
+    from evidence_store.audit import Audit, Finding
+
+    store = open_store(_settings(data=data))
+
+    def tell(finding: Finding) -> None:
+        if not as_json:
+            typer.echo(f"{'OK  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
+
+    report = Audit(store.book, store.authority, tell).run()
+    if as_json:
+        found = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.findings]
+        typer.echo(json.dumps({"findings": found, "ok": report.ok}))
+    raise typer.Exit(0 if report.ok else 1)
+
+
+@app.command(hidden=True)
+def process(name: Annotated[str, typer.Argument()]) -> None:
+    """One process of a house, as the supervisor starts it: recorder, monitor or web."""
+    settings = _settings()
+    if name == "recorder":
+        from api.processes.recorder import main as run
+    elif name == "monitor":
+        from api.processes.monitor import main as run
+    elif name == "web":
+        from api.processes.web import main as run
+    else:
+        raise typer.BadParameter("recorder, monitor or web")
+    run(settings)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

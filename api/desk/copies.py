@@ -1,0 +1,297 @@
+"""Evidence copies: ordered, made one at a time by a thread of their own, handed over from an age file on disk.
+
+The order lies in the database, so that a restart goes on with it. What is on disk is encrypted to its recipient; the
+folder of copies is not the vault and can be cleared.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.desk.accounts import actor_of
+from api.desk.moments import moment
+from api.services import Account, CopyState, CopyStatus, CopyStream
+from evidence_store.authority import Authority
+from evidence_store.copies.package import prepare, recipient_of
+from evidence_store.copies.source import (
+    CopySource,
+    CustodyEntry,
+    HouseCertificates,
+    Recipient,
+    StoreSigner,
+    TakeSource,
+)
+from evidence_store.custody import Actor, CustodyEvent, Verb
+from evidence_store.database.schema import AccountRow, CopyRow, DeviceRow, InterviewRow, TakeRow
+from evidence_store.errors import Conflict, InvalidInput, NotFound, VidneError
+from evidence_store.identifiers import CaseNumber, InterviewId, parse_interview_id
+from evidence_store.intake import device_certificates, segments_of
+from evidence_store.interview import InterviewState
+from evidence_store.keystore import KeyStore
+from evidence_store.ledger import custody_log
+from evidence_store.ledger.book import Book
+from evidence_store.people import Person, Role
+from evidence_store.sealed import takes_of
+from evidence_store.sealing.manifest import SignedManifest
+
+log = structlog.get_logger()
+
+CHUNK: Final = 1 << 18
+WAIT_SECONDS: Final = 0.5
+_STAGES: Final = {
+    "check": (CopyState.VERIFYING, 0.0, 0.3),
+    "render": (CopyState.RENDERING, 0.3, 0.6),
+    "stream": (CopyState.PACKING, 0.9, 0.1),
+}
+"""Stage of `evidence_store.copies` → state, where it begins, and how much of the whole it is."""
+_UNFINISHED: Final = (CopyState.QUEUED, CopyState.VERIFYING, CopyState.RENDERING, CopyState.PACKING)
+
+
+class CopyDesk:
+    def __init__(
+        self,
+        book: Book,
+        authority: Authority,
+        keys: KeyStore,
+        folder: Path,
+        house: str,
+        recording: Callable[[], bool],
+    ) -> None:
+        """`recording()`: whether this machine is recording now; rendering waits for it to be over."""
+        self._book = book
+        self._authority = authority
+        self._keys = keys
+        self._folder = folder
+        self._house = house
+        self._recording = recording
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._wake = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="copies", daemon=True)
+
+    def start(self) -> None:
+        """Takes up what a restart left unfinished."""
+        with self._book.database.writing() as session:
+            for row in session.scalars(select(CopyRow).where(CopyRow.state.in_([each.value for each in _UNFINISHED]))):
+                row.state, row.progress = CopyState.QUEUED.value, 0
+        for left in self._folder.glob("*.part"):
+            left.unlink()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """A copy that is being made is given up and begun again at the next start."""
+        self._ending = True
+        self._wake.set()
+        self._thread.join(timeout=2)
+
+    # For the routes
+
+    def request(self, interview: str, by: Account, reason: str, recipient: str) -> str:
+        try:
+            recipient_of(recipient)
+        except InvalidInput as error:
+            raise InvalidInput(str(error), code="age-key") from error
+        now, copy = self._book.clock(), secrets.token_hex(16)
+        with self._book.writing() as entry:
+            row = entry.session.get(InterviewRow, interview)
+            if row is None:
+                raise NotFound("no such interview", code="interview")
+            if row.state not in (InterviewState.SEALED, InterviewState.AVAILABLE):
+                raise Conflict("the interview is not sealed yet", code="not-sealed")
+            entry.session.add(
+                CopyRow(
+                    id=copy, interview_id=interview, requested_by=by.id, reason=reason, recipient=recipient,
+                    state=CopyState.QUEUED.value, progress=0, created_at=now,
+                )
+            )  # fmt: skip
+            details = {"recipient": recipient}
+            entry.record(self._event(Verb.COPY_REQUESTED, now, actor_of(by), row, copy, details, reason))
+        self._wake.set()
+        return copy
+
+    def status(self, copy: str) -> CopyStatus:
+        with self._book.reading() as session:
+            return _status(session, _copy(session, copy))
+
+    def of(self, interview: str) -> Sequence[CopyStatus]:
+        with self._book.reading() as session:
+            query = select(CopyRow).where(CopyRow.interview_id == interview).order_by(CopyRow.created_at.desc())
+            return [_status(session, row) for row in session.scalars(query)]
+
+    def stream(self, copy: str, by: Account) -> CopyStream:
+        with self._book.writing() as entry:
+            row = _copy(entry.session, copy)
+            if row.state != CopyState.READY or row.sha256 is None:
+                raise Conflict("the copy is not ready", code="copy-not-ready")
+            interview = entry.session.get_one(InterviewRow, row.interview_id)
+            details = {"recipient": row.recipient, "sha256": row.sha256.hex()}
+            now = self._book.clock()
+            entry.record(self._event(Verb.COPY_RELEASED, now, actor_of(by), interview, copy, details, row.reason))
+        path = self._path(copy)
+        return CopyStream(f"vidne-kopi-{copy}.tar.age", path.stat().st_size, _chunks(path))
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self._ending:
+            copy = self._next()
+            if copy is None or self._recording():
+                self._wake.wait(WAIT_SECONDS)
+                self._wake.clear()
+                continue
+            try:
+                self._make(copy)
+            except VidneError as error:
+                log.error("copy_failed", copy=copy, code=error.code)
+                self._failed(copy, error.code)
+            except Exception as error:  # noqa: BLE001 - the thread must outlive one copy; who asked is told
+                log.error("copy_failed", copy=copy, error=type(error).__name__)
+                self._failed(copy, "error")
+
+    def _next(self) -> str | None:
+        with self._book.reading() as session:
+            query = select(CopyRow.id).where(CopyRow.state == CopyState.QUEUED.value).order_by(CopyRow.created_at)
+            return session.scalars(query.limit(1)).first()
+
+    def _make(self, copy: str) -> None:
+        source = self._source(copy)
+        part = self._folder / f"{copy}.part"
+        progress = partial(self._progress, copy)
+        with prepare(source, scratch=self._folder, progress=progress) as made, part.open("wb") as out:
+            written = made.write(out)
+            out.flush()
+            os.fsync(out.fileno())
+        part.rename(self._path(copy))
+        now = self._book.clock()
+        with self._book.writing() as entry:
+            row = _copy(entry.session, copy)
+            row.state, row.progress, row.finished_at = CopyState.READY.value, 1000, now
+            row.size, row.sha256 = written.size, bytes.fromhex(written.sha256)
+            interview = entry.session.get_one(InterviewRow, row.interview_id)
+            details = {"sha256": written.sha256, "viewing_failure": made.viewing_failure}
+            entry.record(self._event(Verb.COPY_MADE, now, Actor.store(), interview, copy, details))
+
+    def _progress(self, copy: str, stage: str, done: float) -> None:
+        state, begins, share = _STAGES[stage]
+        with self._book.database.writing() as session:
+            row = _copy(session, copy)
+            row.state, row.progress = state.value, round(1000 * (begins + share * done))
+
+    def _failed(self, copy: str, code: str) -> None:
+        now = self._book.clock()
+        (self._folder / f"{copy}.part").unlink(missing_ok=True)
+        with self._book.writing() as entry:
+            row = _copy(entry.session, copy)
+            row.state, row.failure, row.finished_at = CopyState.FAILED.value, code, now
+            interview = entry.session.get_one(InterviewRow, row.interview_id)
+            entry.record(self._event(Verb.COPY_FAILED, now, Actor.store(), interview, copy, {"code": code}))
+
+    def _path(self, copy: str) -> Path:
+        return self._folder / f"{copy}.tar.age"
+
+    def _event(
+        self,
+        verb: Verb,
+        at: int,
+        actor: Actor,
+        interview: InterviewRow,
+        copy: str,
+        details: Mapping[str, str | None],
+        reason: str | None = None,
+    ) -> CustodyEvent:
+        number = CaseNumber(interview.case_number)
+        whole = {"copy": copy, **details}
+        return CustodyEvent(verb, at, actor, InterviewId(interview.id), number, reason=reason, details=whole)
+
+    def _source(self, copy: str) -> CopySource:
+        """Everything the copy is made from, with a checkpoint that covers every event so far."""
+        authority, vault = self._authority, self._book.vault
+        with self._book.database.writing() as session:
+            note = self._book.ledger.checkpoint(session, self._book.clock())
+        self._book.keep(note)
+        with self._book.reading() as session:
+            row = _copy(session, copy)
+            interview = session.get_one(InterviewRow, row.interview_id)
+            by = session.get_one(AccountRow, row.requested_by)
+            base = interview.manifest_object or ""
+            logged = custody_log.of_interview(session, parse_interview_id(interview.id))
+            person = Person(by.id, by.username, by.display_name, Role(by.role))
+            return CopySource(
+                copy_id=bytes.fromhex(copy),
+                made_utc_ns=self._book.clock(),
+                interview=bytes.fromhex(interview.id),
+                case_number=interview.case_number,
+                house=self._house,
+                room=interview.room,
+                interview_key=self._keys.open(session, interview.id),
+                takes=[self._take(session, take) for take in takes_of(session, interview.id)],
+                manifest=SignedManifest(vault.get(base), vault.get(f"{base}.p7s"), vault.get(f"{base}.mldsa65")),
+                certificates=HouseCertificates(
+                    authority.root, authority.store, authority.store_ml_dsa, authority.ledger
+                ),
+                signer=StoreSigner(authority.store_key, authority.store_ml_dsa_key),
+                recipient=Recipient(row.recipient, row.reason, person.display_name),
+                custody=[self._entry(session, each.index) for each in logged],
+                checkpoint=note,
+            )
+
+    def _take(self, session: Session, take: TakeRow) -> TakeSource:
+        vault = self._book.vault
+        names = [(row.object_name, row.sha256) for row in segments_of(session, take.enrolment, take.n)]
+        device, device_ml_dsa = device_certificates(session.get_one(DeviceRow, take.enrolment))
+        return TakeSource(
+            enrolment=bytes.fromhex(take.enrolment),
+            number=take.n,
+            start=None if take.start_object is None else vault.get(take.start_object),
+            close=vault.get(take.close_object or ""),
+            segments=len(names),
+            read_segment=lambda index: vault.get(*names[index]),
+            torn_tail=vault.exists(f"takes/{take.enrolment}/{take.n:06d}/tail"),
+            device=device,
+            device_ml_dsa=device_ml_dsa,
+        )
+
+    def _entry(self, session: Session, index: int) -> CustodyEntry:
+        entry = self._book.ledger.entry(session, index)
+        if entry.body is None or entry.nonce is None:
+            raise NotFound("a custody event was erased", code="custody-erased")
+        return CustodyEntry(entry.body, entry.nonce, self._book.ledger.prove(session, index).write())
+
+
+def _copy(session: Session, copy: str) -> CopyRow:
+    row = session.get(CopyRow, copy)
+    if row is None:
+        raise NotFound("no such copy", code="copy")
+    return row
+
+
+def _status(session: Session, row: CopyRow) -> CopyStatus:
+    by = session.get(AccountRow, row.requested_by)
+    return CopyStatus(
+        id=row.id,
+        interview=row.interview_id,
+        state=CopyState(row.state),
+        progress=row.progress / 1000,
+        requested_at=moment(row.created_at),
+        requested_by="" if by is None else by.display_name,
+        reason=row.reason,
+        error=row.failure,
+        size=row.size,
+        sha256=None if row.sha256 is None else row.sha256.hex(),
+    )
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk

@@ -1,0 +1,195 @@
+"""Interviews: planned, started, stopped, found. Each act is in custody, with who and when."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
+
+from api.desk.accounts import actor_of
+from api.desk.moments import moment
+from api.desk.room import RoomClient
+from api.services import Account, Interview, Receipt, ReceiptTake
+from evidence_store.authority import Authority
+from evidence_store.custody import CustodyEvent, Verb
+from evidence_store.database.schema import AccountRow, CustodyEventRow, InterviewRow, TakeRow
+from evidence_store.errors import Conflict, NotFound
+from evidence_store.identifiers import CaseNumber, InterviewId, new_interview_id
+from evidence_store.intake import begin, end
+from evidence_store.interview import InterviewState
+from evidence_store.keystore import KeyStore
+from evidence_store.ledger.book import Book
+from evidence_store.sealed import Sealing, takes_of
+from evidence_store.sealing.certificates import to_der
+from recorder.take import Order
+
+DELIVERED_WITHIN: Final = 3.0
+"""How long a stop waits for the store to have the close, so that the receipt is complete; the stop itself is done."""
+
+
+class InterviewDesk:
+    def __init__(
+        self, book: Book, authority: Authority, keys: KeyStore, sealing: Sealing, room: RoomClient, room_id: str
+    ) -> None:
+        self._book = book
+        self._authority = authority
+        self._keys = keys
+        self._sealing = sealing
+        self._room = room
+        self._room_id = room_id
+
+    def create(self, case_number: CaseNumber, child_ordinal: int, by: Account) -> Interview:
+        now = self._book.clock()
+        with self._book.writing() as entry:
+            same = select(InterviewRow.id).where(
+                InterviewRow.case_number == case_number.text, InterviewRow.child_ordinal == child_ordinal
+            )
+            if entry.session.scalars(same).first() is not None:
+                raise Conflict("this child has an interview under this number", code="interview-exists")
+            row = InterviewRow(
+                id=new_interview_id(), case_number=case_number.text, child_ordinal=child_ordinal,
+                room=self._room_id, state=InterviewState.PLANNED.value, created_by=by.id, created_at=now,
+            )  # fmt: skip
+            entry.session.add(row)
+            entry.session.flush()
+            self._keys.mint(entry.session, row, moment(now))
+            about = (actor_of(by), InterviewId(row.id), case_number)
+            entry.record(
+                CustodyEvent(Verb.INTERVIEW_CREATED, now, *about, details={"child": child_ordinal}),
+                CustodyEvent(Verb.INTERVIEW_KEY_MINTED, now, *about, details={"escrow": True}),
+            )
+            return self._interview(entry.session, row)
+
+    def find(self, case_number: CaseNumber, by: Account) -> Sequence[Interview]:
+        with self._book.writing() as entry:
+            query = select(InterviewRow).where(InterviewRow.case_number == case_number.text)
+            rows = list(entry.session.scalars(query.order_by(InterviewRow.created_at.desc())))
+            details = {"found": len(rows)}
+            entry.record(
+                CustodyEvent(
+                    Verb.INTERVIEW_SEARCHED, self._book.clock(), actor_of(by), case_number=case_number, details=details
+                )
+            )
+            return [self._interview(entry.session, row) for row in rows]
+
+    def get(self, interview: str) -> Interview:
+        with self._book.reading() as session:
+            return self._interview(session, self._row(session, interview))
+
+    def recent(self, limit: int) -> Sequence[Interview]:
+        with self._book.reading() as session:
+            rows = session.scalars(select(InterviewRow).order_by(InterviewRow.created_at.desc()).limit(limit))
+            return [self._interview(session, row) for row in rows]
+
+    async def start(self, interview: str, by: Account) -> None:
+        order = await run_in_threadpool(self._intend_start, interview, by)
+        await self._room.start(order)
+        await run_in_threadpool(self._started, interview)
+
+    def _intend_start(self, interview: str, by: Account) -> Order:
+        """The intent is in custody before the room is asked: what then fails is visible as a start without a take."""
+        with self._book.writing() as entry:
+            row = self._row(entry.session, interview)
+            if row.state != InterviewState.PLANNED:
+                raise Conflict("the interview was started before", code="interview-state")
+            if row.public_key is None or row.public_key_signature is None:
+                raise Conflict("the interview has no key yet", code="interview-key")
+            entry.record(
+                CustodyEvent(
+                    Verb.INTERVIEW_STARTED, self._book.clock(), actor_of(by), InterviewId(row.id),
+                    CaseNumber(row.case_number), details={"room": row.room},
+                )
+            )  # fmt: skip
+            note = self._book.ledger.latest_checkpoint(entry.session)
+            return Order(
+                bytes.fromhex(row.id), row.public_key, row.public_key_signature, to_der(self._authority.store),
+                None if note is None else note.decode(),
+            )  # fmt: skip
+
+    def _started(self, interview: str) -> None:
+        with self._book.database.writing() as session:
+            begin(self._row(session, interview))
+
+    async def stop(self, interview: str, by: Account) -> Receipt:
+        described = await self._room.describe()
+        if described["interview"] != interview:
+            raise Conflict("this interview is not being recorded", code="not-recording")
+        await self._room.stop()
+        await run_in_threadpool(self._stopped, interview, by)
+        deadline = time.monotonic() + DELIVERED_WITHIN
+        while not await run_in_threadpool(self._sealing.seal, interview):
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.05)
+        return await run_in_threadpool(self.receipt, interview)
+
+    def _stopped(self, interview: str, by: Account) -> None:
+        with self._book.writing() as entry:
+            row = self._row(entry.session, interview)
+            end(row)
+            entry.record(
+                CustodyEvent(
+                    Verb.INTERVIEW_ENDED, self._book.clock(), actor_of(by), InterviewId(row.id),
+                    CaseNumber(row.case_number),
+                )
+            )  # fmt: skip
+
+    def receipt(self, interview: str) -> Receipt:
+        with self._book.reading() as session:
+            row = self._row(session, interview)
+            if row.state in (InterviewState.PLANNED, InterviewState.RECORDING):
+                raise Conflict("the interview has not ended", code="not-ended")
+            takes = takes_of(session, interview)
+            return Receipt(
+                interview=self._interview(session, row),
+                room=row.room,
+                issued_at=moment(self._book.clock()),
+                takes=tuple(_receipt_take(session, take) for take in takes if take.start_hash is not None),
+            )
+
+    def _row(self, session: Session, interview: str) -> InterviewRow:
+        row = session.get(InterviewRow, interview)
+        if row is None:
+            raise NotFound("no such interview", code="interview")
+        return row
+
+    def _interview(self, session: Session, row: InterviewRow) -> Interview:
+        takes = takes_of(session, row.id)
+        by = session.get(AccountRow, row.created_by)
+        ended = [take.closed_at for take in takes if take.closed_at is not None]
+        started = [take.started_at for take in takes if take.started_at is not None]
+        over = row.state not in (InterviewState.PLANNED, InterviewState.RECORDING)
+        return Interview(
+            id=row.id,
+            case_number=CaseNumber(row.case_number),
+            child_ordinal=row.child_ordinal,
+            state=InterviewState(row.state),
+            created_at=moment(row.created_at),
+            created_by="" if by is None else by.display_name,
+            started_at=moment(min(started)) if started else None,
+            ended_at=moment(max(ended)) if ended and over else None,
+            takes=len(takes),
+        )
+
+
+def _receipt_take(session: Session, take: TakeRow) -> ReceiptTake:
+    gaps = select(func.count()).select_from(CustodyEventRow).where(
+        CustodyEventRow.interview_id == take.interview_id,
+        CustodyEventRow.verb == Verb.GAP.value,
+        CustodyEventRow.details.contains(f'"take":{take.n}'),
+    )  # fmt: skip
+    started = take.started_at or 0
+    return ReceiptTake(
+        enrolment=take.enrolment,
+        number=take.n,
+        head=take.head or take.announced_head or take.start_hash or b"",
+        started_at=moment(started),
+        ended_at=moment(take.closed_at or take.announced_at or started),
+        ended=take.ended_how or "open",
+        gaps=session.scalar(gaps) or 0,
+    )

@@ -1,0 +1,164 @@
+"""Stored media for those who may see it: what there is, and each segment checked before a byte of it is given."""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.desk.accounts import actor_of
+from api.desk.moments import moment
+from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, MediaTrack, Viewing
+from evidence_store.canonical import parse
+from evidence_store.custody import CustodyEvent, Verb
+from evidence_store.database.schema import CustodyEventRow, InterviewRow, TakeRow
+from evidence_store.errors import Conflict, NotFound
+from evidence_store.identifiers import CaseNumber, InterviewId
+from evidence_store.intake import index_of, segments_of
+from evidence_store.interview import InterviewState
+from evidence_store.ledger.book import Book
+from evidence_store.playback import Playback
+from evidence_store.sealed import takes_of
+from evidence_store.sealing.journal import TrackEntry
+
+VIEWING_LASTS: Final = datetime.timedelta(hours=4)
+MOST_VIEWINGS: Final = 1_000
+_EPOCHS: Final = 1_000
+"""A segment's number for the player is its index · 1000 + its init epoch: a change of picture size splits it."""
+
+_PLAYABLE = (InterviewState.SEALED, InterviewState.AVAILABLE)
+
+
+class MediaDesk:
+    def __init__(self, book: Book, playback: Playback) -> None:
+        self._book = book
+        self._playback = playback
+        self._viewings: dict[str, Viewing] = {}
+        self._lock = threading.Lock()
+
+    def index(self, interview: str) -> Sequence[MediaTake]:
+        with self._book.reading() as session:
+            return [
+                self._take(session, ordinal, take)
+                for ordinal, take in enumerate(_recorded(session, interview), start=1)
+            ]
+
+    def open_viewing(self, interview: str, by: Account, purpose: str, now: datetime.datetime) -> Viewing:
+        with self._book.writing() as entry:
+            row = entry.session.get(InterviewRow, interview)
+            if row is None:
+                raise NotFound("no such interview", code="interview")
+            if row.state not in _PLAYABLE:
+                raise Conflict("the interview is not sealed yet", code="not-sealed")
+            entry.record(
+                CustodyEvent(
+                    Verb.MEDIA_VIEWED, self._book.clock(), actor_of(by), InterviewId(row.id),
+                    CaseNumber(row.case_number), reason=purpose,
+                )
+            )  # fmt: skip
+        viewing = Viewing(secrets.token_urlsafe(24), interview, by.id, purpose, now, now + VIEWING_LASTS)
+        with self._lock:
+            self._viewings = {key: each for key, each in self._viewings.items() if each.expires_at > now}
+            if len(self._viewings) >= MOST_VIEWINGS:
+                # The oldest gives way: its person is asked for the purpose again.
+                self._viewings.pop(min(self._viewings, key=lambda key: self._viewings[key].opened_at))
+            self._viewings[viewing.id] = viewing
+        return viewing
+
+    def viewing(self, viewing: str) -> Viewing:
+        with self._lock:
+            found = self._viewings.get(viewing)
+        if found is None:
+            raise NotFound("no such viewing", code="viewing")
+        return found
+
+    def init(self, interview: str, ordinal: int, track: str, epoch: int) -> bytes:
+        with self._book.reading() as session:
+            take = self._by_ordinal(session, interview, ordinal)
+            entry = self._entry(take, track)
+            for segment in segments_of(session, take.enrolment, take.n):
+                for each in index_of(segment)["init"]:
+                    if (each["track"], each["epoch"]) == (entry.index, epoch):
+                        return self._playback.init(take.enrolment, take.n, segment.i, entry.index, epoch)
+        raise NotFound("no such init", code="media")
+
+    def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes:
+        with self._book.reading() as session:
+            take = self._by_ordinal(session, interview, ordinal)
+        entry = self._entry(take, track)
+        index, epoch = divmod(number, _EPOCHS)
+        return self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
+
+    def _by_ordinal(self, session: Session, interview: str, ordinal: int) -> TakeRow:
+        takes = _recorded(session, interview)
+        if not 1 <= ordinal <= len(takes):
+            raise NotFound("no such take", code="take")
+        return takes[ordinal - 1]
+
+    def _entry(self, take: TakeRow, track: str) -> TrackEntry:
+        for entry in self._playback.start(take.enrolment, take.n).tracks:
+            if entry.id == track:
+                return entry
+        raise NotFound("no such track", code="media")
+
+    def _take(self, session: Session, ordinal: int, take: TakeRow) -> MediaTake:
+        start = self._playback.start(take.enrolment, take.n)
+        inits: dict[int, list[MediaInit]] = {entry.index: [] for entry in start.tracks}
+        found: dict[int, list[MediaSegment]] = {entry.index: [] for entry in start.tracks}
+        for row in segments_of(session, take.enrolment, take.n):
+            index = index_of(row)
+            for init in index["init"]:
+                inits[init["track"]].append(MediaInit(init["epoch"], init["codec"]))
+            grouped: dict[tuple[int, int], list[dict[str, int]]] = {}
+            for media in index["media"]:
+                grouped.setdefault((media["track"], media["epoch"]), []).append(media)
+            for (track, epoch), parts in grouped.items():
+                begins, ends = min(part["from"] for part in parts), max(part["to"] for part in parts)
+                keys = tuple(key for part in parts for key in part["keys"])  # type: ignore[attr-defined]
+                number = row.i * _EPOCHS + epoch
+                found[track].append(MediaSegment(number, epoch, begins, ends - begins, keys))
+        tracks = tuple(
+            MediaTrack(
+                entry.id, entry.camera, entry.kind, entry.timescale,
+                tuple(inits[entry.index]), tuple(found[entry.index]),
+            )
+            for entry in start.tracks
+        )  # fmt: skip
+        ends_at = [
+            (track.segments[-1].start + track.segments[-1].duration) / track.timescale
+            for track in tracks
+            if track.segments
+        ]
+        origin = take.origin_utc or take.started_at or 0
+        return MediaTake(
+            ordinal=ordinal,
+            number=take.n,
+            started_at=moment(origin),
+            duration=max(ends_at, default=0.0),
+            ended=take.ended_how or "open",
+            tracks=tracks,
+            gaps=self._gaps(session, take, origin, {entry.index: entry.id for entry in start.tracks}),
+        )
+
+    def _gaps(self, session: Session, take: TakeRow, origin: int, names: dict[int, str]) -> tuple[Gap, ...]:
+        query = select(CustodyEventRow.details).where(
+            CustodyEventRow.interview_id == take.interview_id, CustodyEventRow.verb == Verb.GAP.value
+        )
+        found = []
+        for text in session.scalars(query):
+            details = parse(text.encode())
+            if details["take"] == take.n:
+                begins, ends = int(details["from"]), int(details["to"])
+                track = None if details["track"] is None else names.get(details["track"])
+                found.append(Gap((begins - origin) / 1e9, (ends - begins) / 1e9, details["reason"], track))
+        return tuple(found)
+
+
+def _recorded(session: Session, interview: str) -> list[TakeRow]:
+    """Takes that have a start; the player counts them 1, 2, 3 …"""
+    return [take for take in takes_of(session, interview) if take.start_object is not None]

@@ -1,0 +1,176 @@
+"""The room node as the web application sees it: state, orders, and the live picture's signalling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+from starlette.concurrency import run_in_threadpool
+
+from api.desk.accounts import DatabaseAccounts
+from api.desk.moments import moment
+from api.services import Account, Alarm, CameraState, Lamp, LiveReply, RoomState, Viewer
+from evidence_store.canonical import Record
+from evidence_store.errors import Conflict, NoSpace, OutOfReach, Refused, Unavailable, VidneError
+from evidence_store.ledger.book import Book
+from hardware.profile import RoomProfile
+from recorder.take import Order
+
+_ALARMING = frozenset({"spool-full", "spool-failing", "not-durable", "test-opening-failed"})
+"""Alarms that put the lamp out: what is said to be recorded may not be."""
+
+
+class RoomClient:
+    """Talks to recorder and monitor. Both clients carry their bearer token; nothing here waits longer than they do."""
+
+    def __init__(
+        self,
+        recorder: httpx.AsyncClient,
+        monitor: httpx.AsyncClient,
+        profile: RoomProfile,
+        accounts: DatabaseAccounts,
+        book: Book,
+    ) -> None:
+        self._recorder = recorder
+        self._monitor = monitor
+        self._profile = profile
+        self._accounts = accounts
+        self._book = book
+        self._sessions: dict[str, tuple[str, str]] = {}
+        self._recording = False
+
+    # Orders
+
+    async def describe(self) -> Record:
+        """The recorder's own words. Raises OutOfReach."""
+        reply = await self._ask("GET", "room/state")
+        described: Record = reply.json()
+        self._recording = described["state"] != "idle"
+        return described
+
+    def recording(self) -> bool:
+        """Whether the room was recording when it was last asked. For other threads."""
+        return self._recording
+
+    async def start(self, order: Order) -> int:
+        """The take's number. Raises what the recorder refuses with."""
+        reply = await self._ask("POST", "room/start", order.encode())
+        self._recording = True
+        return int(reply.json()["take"])
+
+    async def stop(self) -> Record:
+        """`take` and `head` of the closed take."""
+        reply = await self._ask("POST", "room/stop", b"")
+        closed: Record = reply.json()
+        self._recording = False
+        return closed
+
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        try:
+            reply = await self._recorder.request(method, path, content=body)
+        except httpx.HTTPError as error:
+            raise OutOfReach("the room node does not answer", code="room-out-of-reach") from error
+        if reply.is_success:
+            return reply
+        raise _refusal(reply)
+
+    # State
+
+    async def state(self) -> RoomState:
+        described = await self.describe()
+        now = moment(self._book.clock())
+        viewers = await self._viewers()
+        recording = described["state"] in ("recording", "stopping")
+        lamp = Lamp.IDLE
+        if recording:
+            lamp = Lamp.RECORDING if described["durable"] else Lamp.NOT_DURABLE
+            if _ALARMING & set(described["alarms"]) and not described["durable"]:
+                lamp = Lamp.ALARM
+        return RoomState(
+            room=described["room"],
+            lamp=lamp,
+            at=now,
+            interview=described["interview"],
+            since=None if described["since"] is None else moment(int(described["since"])),
+            take=described["take"],
+            recording_age=described["durable_age"],
+            cameras=tuple(self._camera(each) for each in described["cameras"]),
+            viewers=viewers,
+            alarms=tuple(Alarm(code, now) for code in described["alarms"]),
+            spool_free=described["spool_free"],
+            undelivered=described["undelivered"],
+        )
+
+    def _camera(self, each: dict[str, Any]) -> CameraState:
+        label = self._profile.camera(each["id"]).label
+        return CameraState(
+            each["id"], label, each["connected"], each["silence"], each["bitrate"], each["width"], each["height"]
+        )
+
+    async def _viewers(self) -> tuple[Viewer, ...]:
+        """Who watches, by name; nobody when the monitor process is being started again."""
+        try:
+            reply = await self._monitor.get("viewers")
+            reply.raise_for_status()
+        except httpx.HTTPError:
+            return ()
+        since: dict[str, int] = {}
+        for row in reply.json()["viewers"]:
+            at = int(row["since_utc_ns"])
+            since[row["viewer"]] = min(at, since.get(row["viewer"], at))
+        found = []
+        for viewer, at in since.items():
+            account = await run_in_threadpool(self._accounts.by_id, viewer)
+            if account is not None:
+                found.append(Viewer(account.name, account.role, moment(at)))
+        return tuple(sorted(found, key=lambda each: each.since))
+
+    # Live
+
+    async def whep_post(self, camera: str, offer: bytes, viewer: Account) -> LiveReply:
+        headers = {"Content-Type": "application/sdp", "Vidne-Viewer": viewer.id}
+        try:
+            reply = await self._monitor.post(f"whep/{camera}", content=offer, headers=headers)
+        except httpx.HTTPError as error:
+            raise OutOfReach("the monitor room's process does not answer", code="room-out-of-reach") from error
+        session = None
+        if reply.status_code == httpx.codes.CREATED:
+            session = reply.headers["location"].rsplit("/", 1)[1]
+            self._sessions[session] = (viewer.id, camera)
+        retry = reply.headers.get("retry-after")
+        content_type = reply.headers.get("content-type", "application/octet-stream")
+        return LiveReply(reply.status_code, reply.content, content_type, session, None if retry is None else int(retry))
+
+    async def renew(self, camera: str, session: str, viewer: Account) -> bool:
+        if self._sessions.get(session) != (viewer.id, camera):
+            return False
+        try:
+            reply = await self._monitor.put(f"whep/{camera}/{session}/lease")
+        except httpx.HTTPError:
+            return False
+        if not reply.is_success:
+            self._sessions.pop(session, None)
+        return reply.is_success
+
+    async def delete(self, camera: str, session: str, viewer: Account) -> None:
+        if self._sessions.get(session) != (viewer.id, camera):
+            return
+        del self._sessions[session]
+        try:
+            await self._monitor.delete(f"whep/{camera}/{session}")
+        except httpx.HTTPError as error:
+            # The lease ends it within 15 s all the same.
+            raise OutOfReach("the monitor room's process does not answer", code="room-out-of-reach") from error
+
+
+def _refusal(reply: httpx.Response) -> VidneError:
+    """The recorder's problem details as the error it was."""
+    try:
+        code, detail = str(reply.json()["code"]), str(reply.json()["detail"])
+    except (ValueError, KeyError):
+        return OutOfReach("the room node answered unexpectedly", code="room-out-of-reach")
+    if code == "spool-full":
+        return NoSpace(detail, code=code)
+    if reply.status_code == httpx.codes.CONFLICT:
+        return Conflict(detail, code=code)
+    return Unavailable(detail, code=code) if reply.status_code >= 500 else Refused(detail, code=code)

@@ -1,0 +1,1 @@
+"""Who somebody is (`passwords`, `sessions`, `attempts`) and what they may do (`permissions`)."""

@@ -1,0 +1,69 @@
+"""`vidne demo`: a house on loopback with a simulated room and invented people."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pyrage
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from api.processes.house import camera_program, programs, say, supervise
+from api.processes.supervisor import Supervisor
+from api.settings import Settings
+from api.wiring import DEMO_ACCOUNTS
+from hardware.simulated_room import Recipe, make_clip
+
+
+def make_clips(settings: Settings, console: Console) -> None:
+    """Encodes the simulated room's pictures, once in a machine's life."""
+    cameras = settings.room_profile().cameras
+    with Progress(TextColumn("{task.description}"), BarColumn(), console=console, transient=True) as progress:
+        for camera in cameras:
+            task = progress.add_task(f"Test picture of camera '{camera.id}'", total=1.0)
+            make_clip(Recipe(camera.id), progress=lambda done, task=task: progress.update(task, completed=done))  # type: ignore[misc]
+
+
+def demo_key(data: Path) -> tuple[Path, str]:
+    """The demo prosecutor's age key file, and its public key."""
+    path = data / "anklager.agekey"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    return path, str(pyrage.x25519.Identity.from_str(path.read_text().strip()).to_public())
+
+
+def run_demo(settings: Settings, *, reset: bool) -> None:
+    """Until SIGTERM or SIGINT."""
+    console = Console(stderr=True)
+    if reset and settings.data.exists():
+        if not (settings.data / "demo").exists():
+            console.print(f"{settings.data} is not a demo's folder: nothing was removed.")
+            raise typer.Exit(2)
+        shutil.rmtree(settings.data)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (settings.data / "demo").touch()
+    console.print(f"The demo keeps its data in {settings.data}.")
+    make_clips(settings, console)
+    key_file, key = demo_key(settings.data)
+    cameras = [camera_program(settings, camera) for camera in settings.room_profile().cameras]
+    log_file = settings.data / "demo.log"
+    console.print(
+        f"Starting recorder, monitor, web application and {len(cameras)} simulated cameras (log: {log_file})."
+    )
+
+    def ready() -> None:
+        console.print(f"\n[bold]Vidne is ready on http://localhost:{settings.port}[/bold]\n")
+        for account in DEMO_ACCOUNTS:
+            console.print(f"  {account.name:14} user [bold]{account.username:9}[/bold] password {account.password}")
+        console.print("\nA case number to try: 0100-83986-00001-26")
+        console.print(f"The prosecutor's age key:  {key}", soft_wrap=True)
+        console.print(f"  its private half:        {key_file}")
+        console.print("Stop with Ctrl-C.")
+
+    with log_file.open("ab") as log:
+        supervisor = Supervisor([*programs(settings, room=True, web=True), *cameras], log.fileno(), say)
+        asyncio.run(supervise(supervisor, ready, settings))

@@ -1,0 +1,79 @@
+"""A house's processes under one supervisor: `vidne room`, `vidne api`, `vidne serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+import httpx
+import typer
+
+from api.processes.supervisor import Program, Supervisor
+from api.settings import Secrets, Settings
+from hardware.profile import Camera
+
+
+def programs(settings: Settings, *, room: bool, web: bool) -> list[Program]:
+    """What has to run. Tokens are made here, so that no two processes make them at once."""
+    secrets, environment = Secrets(settings.run_folder), settings.environment()
+    for name in ("room", "monitor", "delivery", "enrolment"):
+        secrets.token(name)
+    for camera in settings.room_profile().cameras:
+        secrets.token(f"camera-{camera.id}")
+    names = (["web"] if web else []) + (["recorder", "monitor"] if room else [])
+    return [Program(name, ["process", name], environment) for name in names]
+
+
+def camera_program(settings: Settings, camera: Camera) -> Program:
+    """A simulated camera of the room."""
+    Secrets(settings.run_folder).token(f"camera-{camera.id}")
+    arguments = [
+        "camera", "--name", camera.id, "--endpoint", f"{settings.recorder_url}/whip/{camera.id}",
+        "--token-file", str(settings.run_folder / f"camera-{camera.id}.token"), "--scene", camera.id,
+    ]  # fmt: skip
+    if not camera.video:
+        arguments.append("--audio-only")
+    return Program(f"camera-{camera.id}", arguments, {})
+
+
+def say(name: str, what: str) -> None:
+    typer.echo(f"  {name}: {what}", err=True)
+
+
+async def supervise(supervisor: Supervisor, ready: Callable[[], None] | None, settings: Settings) -> None:
+    """Runs the supervisor until a signal; `ready` is called once the web application answers."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, supervisor.stop)
+    running = asyncio.create_task(supervisor.run())
+    if ready is not None:
+        waiting = asyncio.create_task(answers(settings))
+        await asyncio.wait([waiting, running], return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            ready()
+        waiting.cancel()
+    await running
+
+
+async def answers(settings: Settings) -> None:
+    """Returns once the web application answers."""
+    verify = str(settings.tls_certificate) if settings.tls else True
+    async with httpx.AsyncClient(base_url=settings.api_url, verify=verify, trust_env=False) as client:
+        while True:
+            try:
+                await client.get("/log-ind")
+            except httpx.HTTPError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+def run_house(settings: Settings, *, room: bool, web: bool) -> None:
+    """Until SIGTERM or SIGINT."""
+    supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
+
+    def ready() -> None:
+        typer.echo(f"Vidne answers on {settings.api_url}")
+
+    asyncio.run(supervise(supervisor, ready if web else None, settings))

@@ -1,0 +1,89 @@
+"""Runs one ASGI application in this process until told to stop, with structured logs and no access log."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import resource
+import signal
+import socket
+import sys
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from api.settings import Settings
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_PDEATHSIG = 1
+
+
+def harden() -> None:
+    """No core dumps and no tracing by other processes of this user: clear media and keys are in this memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """SIGTERM when the supervisor is gone: no process of ours outlives it unnoticed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def configure_logs() -> None:
+    """JSON lines on standard error. Nothing here or elsewhere logs names, case numbers or secrets."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, format='{"event": "%(name)s", "level": "%(levelname)s"}')
+
+
+class Server(uvicorn.Server):
+    """uvicorn, whose signals are ours: `stop()` ends it from within."""
+
+    def install_signal_handlers(self) -> None:
+        """Ours are installed by `serve`."""
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises OSError where the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen(128)
+    listener.setblocking(False)
+    return listener
+
+
+async def serve(app: ASGIApp, listener: socket.socket, settings: Settings | None = None) -> None:
+    """Until SIGTERM or SIGINT. `settings` where TLS may be wanted."""
+    tls = settings is not None and settings.tls
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+        ssl_certfile=str(settings.tls_certificate) if settings is not None and tls else None,
+        ssl_keyfile=str(settings.tls_key) if settings is not None and tls else None,
+    )
+    server = Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve(sockets=[listener])

@@ -1,0 +1,36 @@
+"""The administrator's page: how the room and the delivery are. No media, no keys, no cases."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from api.identity.permissions import allow
+from api.routes.dependencies import Serviced
+from api.services import Account
+from api.web import page
+from evidence_store.errors import Unavailable
+
+router = APIRouter(tags=["system"])
+
+Administrator = Annotated[Account, Depends(allow("system:status:read"))]
+
+
+@router.get("/system", include_in_schema=False)
+async def system(request: Request, services: Serviced, account: Administrator) -> Response:
+    try:
+        state = await services.room.state()
+    except Unavailable:
+        state = None
+    accounts = await run_in_threadpool(services.accounts.all)
+    return page(request, "system.html", state=state, accounts=accounts)
+
+
+@router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(allow("system:api:describe"))])
+def describe(request: Request) -> Response:
+    """OpenAPI 3.1 of this application, for signed-in administrators."""
+    schema: dict[str, Any] = request.app.openapi()
+    return JSONResponse(schema)

@@ -1,0 +1,51 @@
+"""The room's orders and state over HTTP, in the recorder's process, for whoever holds the room's token."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from api.routes.carry import body_within, respond
+from evidence_store.errors import NotAuthenticated, VidneError
+from recorder.node import RecorderNode
+from recorder.take import Order
+from recorder.whip import authorised, problem
+
+ORDER_LIMIT = 64 * 1024
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def room_routes(node: RecorderNode, token: str) -> list[Route]:
+    """`/room/state`, `/room/start`, `/room/stop`."""
+
+    def guarded(handler: Handler) -> Handler:
+        async def guard(request: Request) -> Response:
+            if not authorised(request.headers.get("authorization"), token):
+                return respond(problem(NotAuthenticated("The room's token is missing or wrong.", code="wrong-token")))
+            try:
+                return await handler(request)
+            except VidneError as error:
+                return respond(problem(error))
+
+        return guard
+
+    async def state(_request: Request) -> Response:
+        return JSONResponse(node.describe())
+
+    async def start(request: Request) -> Response:
+        order = Order.decode(await body_within(request, ORDER_LIMIT))
+        return JSONResponse({"take": await node.begin(order)})
+
+    async def stop(_request: Request) -> Response:
+        closed = await node.end()
+        return JSONResponse({"head": closed.durable.head.hex(), "take": closed.take})
+
+    return [
+        Route("/room/state", guarded(state), methods=["GET"]),
+        Route("/room/start", guarded(start), methods=["POST"]),
+        Route("/room/stop", guarded(stop), methods=["POST"]),
+    ]

@@ -1,0 +1,149 @@
+"""Settings: a TOML file and the environment (`VIDNE_…`). Secrets are not here but in files of their own in `run/`."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
+
+
+class Settings(BaseSettings):
+    """One house on one machine. Sizes in bytes, times in seconds. Documented in docs/operations.md."""
+
+    model_config = SettingsConfigDict(env_prefix="VIDNE_", toml_file="vidne.toml", extra="forbid")
+
+    data: Path = Field(default=Path("data"), description="where everything is kept")
+    profile: str = Field(default="demo", description="a room profile: a name that comes with Vidne, or a TOML file")
+    host: str = Field(default="127.0.0.1", description="address that the web application listens on")
+    port: int = Field(default=7800, description="port of the web application")
+    names: list[str] = Field(default_factory=list, description="further host names that browsers may use")
+    recorder_port: int = Field(default=7801, description="port of the recorder: WHIP and the room's orders")
+    monitor_port: int = Field(default=7802, description="port of the monitor process: WHEP, for the application only")
+    tls_certificate: Path | None = Field(default=None, description="PEM file; needed beyond loopback")
+    tls_key: Path | None = Field(default=None, description="PEM file; needed beyond loopback")
+    ice_addresses: list[str] = Field(default=["127.0.0.1"], description="addresses offered to cameras and viewers")
+    ice_ports: tuple[int, int] | None = Field(default=None, description="UDP ports for media, first and last")
+    spool_limit: int | None = Field(default=None, description="greatest size of the recorder's spool")
+    vault_limit: int | None = Field(default=None, description="greatest size of the vault")
+    keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
+    demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code wins over the environment, and that over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _safe_to_serve(self) -> Settings:
+        beyond = not is_loopback(self.host)
+        if beyond and not self.tls:
+            raise ValueError("beyond loopback, tls_certificate and tls_key are needed: what is served is confidential")
+        if beyond and self.demo:
+            raise ValueError("the demo's passwords are public: it is served on loopback only")
+        return self
+
+    @property
+    def tls(self) -> bool:
+        return self.tls_certificate is not None and self.tls_key is not None
+
+    @property
+    def room_folder(self) -> Path:
+        return self.data / "room"
+
+    @property
+    def store_folder(self) -> Path:
+        return self.data / "store"
+
+    @property
+    def escrow_folder(self) -> Path:
+        return self.data / "escrow"
+
+    @property
+    def run_folder(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def feed_path(self) -> Path:
+        return self.run_folder / "feed.socket"
+
+    @property
+    def api_url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def recorder_url(self) -> str:
+        return f"http://127.0.0.1:{self.recorder_port}"
+
+    @property
+    def monitor_url(self) -> str:
+        return f"http://127.0.0.1:{self.monitor_port}"
+
+    def room_profile(self) -> RoomProfile:
+        """Raises hardware.profile.InvalidProfile, OSError."""
+        if self.profile in named_profiles():
+            return load_named_profile(self.profile)
+        return load_profile(Path(self.profile))
+
+    def environment(self) -> dict[str, str]:
+        """What a child process needs to have the same settings."""
+        dumped = self.model_dump(mode="json", exclude_defaults=True)
+        return {f"VIDNE_{name.upper()}": _as_text(value) for name, value in dumped.items() if value is not None}
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Secrets:
+    """Bearer tokens between processes and for cameras: files in `run/`, made when first asked for, mode 0600."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def token(self, name: str) -> str:
+        """The token of that name: `room` (orders), `monitor`, `delivery`, `enrolment`, `camera-<id>`."""
+        path = self._folder / f"{name}.token"
+        try:
+            return path.read_text().strip()
+        except FileNotFoundError:
+            token = secrets.token_urlsafe(32)
+        part = self._folder / f".{name}.{secrets.token_hex(4)}"
+        part.touch(mode=0o600)
+        part.write_text(token)
+        try:
+            # Two processes may ask first: the one that links first decides.
+            path.hardlink_to(part)
+        except FileExistsError:
+            return path.read_text().strip()
+        finally:
+            part.unlink()
+        return token

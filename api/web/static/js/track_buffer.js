@@ -1,0 +1,118 @@
+// One track of one take in one SourceBuffer: fetches checked segments in order, a few ahead of the playing position,
+// drops what is far behind, and starts over from the right segment when the person seeks.
+
+const AHEAD = 12;
+const BEHIND = 30;
+const MIME = { video: "video/mp4", audio: "audio/mp4" };
+
+export class TrackBuffer {
+  constructor({ media, track, url, onProblem }) {
+    this.track = track;
+    this.url = url;
+    this.onProblem = onProblem;
+    this.generation = 0;
+    this.next = 0;
+    this.epoch = null;
+    this.busy = false;
+    this.codec = track.inits[track.segments[0].epoch];
+    this.buffer = media.addSourceBuffer(`${MIME[track.kind]}; codecs="${this.codec}"`);
+  }
+
+  start(segment) { return segment.start / this.track.timescale; }
+  end(segment) { return (segment.start + segment.duration) / this.track.timescale; }
+
+  // The segment that holds the last key frame at or before a time: appending begins there, or the decoder sees nothing.
+  indexFor(time) {
+    const { segments, kind, timescale } = this.track;
+    let index = segments.findIndex((segment) => this.end(segment) > time);
+    if (index < 0) index = segments.length - 1;
+    if (kind !== "video") return index;
+    const at = time * timescale;
+    for (let back = index; back >= 0; back -= 1) {
+      if (segments[back].key_frames.some((key) => key <= at)) return back;
+    }
+    return 0;
+  }
+
+  seek(time) {
+    if (this.#holds(time)) return;
+    this.generation += 1;
+    this.next = this.indexFor(time);
+    this.epoch = null;
+    this.controller?.abort();
+  }
+
+  // Called often; does at most one fetch at a time. Resolves when there was nothing to do or it is done.
+  async fill(time) {
+    const { segments } = this.track;
+    if (this.busy || this.failed || this.next >= segments.length) return;
+    const segment = segments[this.next];
+    if (this.start(segment) > time + AHEAD) return;
+    this.busy = true;
+    const generation = this.generation;
+    try {
+      if (segment.epoch !== this.epoch) {
+        const init = await this.#fetch(`init/${segment.epoch}`);
+        if (generation !== this.generation) return;
+        const codec = this.track.inits[segment.epoch];
+        if (codec !== this.codec) {
+          this.buffer.changeType(`${MIME[this.track.kind]}; codecs="${codec}"`);
+          this.codec = codec;
+        }
+        await this.#append(init);
+        this.epoch = segment.epoch;
+      }
+      const media = await this.#fetch(String(segment.number));
+      if (generation !== this.generation) return;
+      await this.#append(media);
+      if (generation === this.generation) this.next += 1;
+      if (time > BEHIND) await this.#remove(0, time - BEHIND);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.failed = true;
+      this.onProblem(error, this.track, segment);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  get finished() { return this.next >= this.track.segments.length && !this.busy; }
+
+  #holds(time) {
+    const ranges = this.buffer.buffered;
+    for (let i = 0; i < ranges.length; i += 1) {
+      if (ranges.start(i) <= time && time < ranges.end(i) - 0.2) {
+        // What comes next is already being appended only if the position is in the newest range.
+        return this.next < this.track.segments.length ? this.start(this.track.segments[this.next]) <= ranges.end(i) + 0.5 : true;
+      }
+    }
+    return false;
+  }
+
+  async #fetch(path) {
+    this.controller = new AbortController();
+    const response = await fetch(`${this.url}/${path}`, { signal: this.controller.signal });
+    if (!response.ok) {
+      const problem = await response.json().catch(() => ({}));
+      throw Object.assign(new Error(problem.title ?? "Stykket kunne ikke hentes"), { problem, status: response.status });
+    }
+    return response.arrayBuffer();
+  }
+
+  #append(bytes) { return this.#update(() => this.buffer.appendBuffer(bytes)); }
+  #remove(from, to) { return this.#update(() => this.buffer.remove(from, to)); }
+
+  #update(change) {
+    return new Promise((resolve, reject) => {
+      const done = () => { clean(); resolve(); };
+      const failed = () => { clean(); reject(new Error("Browseren kunne ikke afspille stykket")); };
+      const clean = () => {
+        this.buffer.removeEventListener("updateend", done);
+        this.buffer.removeEventListener("error", failed);
+      };
+      this.buffer.addEventListener("updateend", done);
+      this.buffer.addEventListener("error", failed);
+      try { change(); } catch (error) { clean(); reject(error); }
+    });
+  }
+}

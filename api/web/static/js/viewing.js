@@ -1,0 +1,123 @@
+// The viewing page: controls and keys around a TakePlayer. Nothing plays until it is asked to.
+
+import { TakePlayer } from "./player.js";
+
+const root = document.querySelector("[data-player]");
+const find = (name) => root.querySelector(`[data-${name}]`);
+const seek = find("seek");
+const takeChoice = find("take");
+const soundChoice = find("sound-from");
+const SVG = "http://www.w3.org/2000/svg";
+
+const names = new Map([...soundChoice.options].map((option) => [option.value, option.text]));
+
+let takes = [];
+let player = null;
+
+const clock = (seconds) => {
+  const whole = Math.max(0, Math.floor(seconds));
+  const two = (value) => String(value).padStart(2, "0");
+  return `${Math.floor(whole / 3600)}:${two(Math.floor(whole / 60) % 60)}:${two(whole % 60)}`;
+};
+
+const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+
+function show(time) {
+  if (document.activeElement !== seek || !seek.matches(":active")) seek.value = time;
+  seek.setAttribute("aria-valuetext", clock(time));
+  say(find("now"), clock(time));
+  const wall = new Date(Date.parse(player.take.started_at) + time * 1000);
+  say(find("wall"), `kl. ${wall.toLocaleTimeString("da-DK", { timeZone: "Europe/Copenhagen" })}`);
+}
+
+function problem(error, track, at) {
+  const box = find("problem");
+  box.className = "stale";
+  say(box, `${error.message}. ${track.id} ved ${clock(at)}. ${error.problem?.detail ?? "Prøv igen."}`);
+}
+
+async function open(ordinal) {
+  player?.close();
+  find("problem").textContent = "";
+  const take = takes.find((each) => each.ordinal === ordinal);
+  player = new TakePlayer({
+    take,
+    base: root.dataset.base,
+    pictures: find("pictures"),
+    onTime: show,
+    onNotice: (text) => say(find("notice"), text),
+    onProblem: problem,
+    onPlaying(playing) {
+      say(find("play-text"), playing ? "Pause" : "Afspil");
+      find("play-sign").toggleAttribute("data-playing", playing);
+    },
+  });
+  seek.max = take.duration;
+  say(find("length"), clock(take.duration));
+  drawGaps(take);
+  soundChoice.replaceChildren(...player.cameraWithSound.map((camera) => new Option(names.get(camera) ?? camera, camera)));
+  soundChoice.append(new Option("Ingen", ""));
+  player.hear(soundChoice.value);
+  show(0);
+  await player.open();
+}
+
+function drawGaps(take) {
+  find("gaps").replaceChildren(...take.gaps.map((gap) => {
+    const mark = document.createElementNS(SVG, "rect");
+    mark.setAttribute("class", "player__gap");
+    mark.setAttribute("x", (gap.start / take.duration) * 1000);
+    mark.setAttribute("width", Math.max(3, (gap.duration / take.duration) * 1000));
+    mark.setAttribute("height", 10);
+    return mark;
+  }));
+}
+
+const toggle = () => (player.playing ? player.pause() : player.play());
+const skip = (seconds) => player.seek(player.time + seconds);
+
+function mute() {
+  soundChoice.value = soundChoice.value === "" ? (player.cameraWithSound[0] ?? "") : "";
+  player.hear(soundChoice.value);
+}
+
+const KEYS = {
+  " ": toggle,
+  k: toggle,
+  j: () => skip(-10),
+  l: () => skip(10),
+  ArrowLeft: () => skip(-5),
+  ArrowRight: () => skip(5),
+  Home: () => player.seek(0),
+  End: () => player.seek(player.take.duration),
+  m: mute,
+  f: () => root.querySelector("[data-fullscreen]").click(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (!player || event.ctrlKey || event.metaKey || event.altKey) return;
+  const action = KEYS[event.key];
+  const target = event.target;
+  if (!action || target.closest("select, textarea, summary, a")) return;
+  if (event.key === " " && target.closest("button")) return;
+  event.preventDefault();
+  action();
+});
+
+find("play").addEventListener("click", toggle);
+for (const button of root.querySelectorAll("[data-skip]")) {
+  button.addEventListener("click", () => skip(Number(button.dataset.skip)));
+}
+seek.addEventListener("input", () => player.seek(Number(seek.value)));
+soundChoice.addEventListener("change", () => player.hear(soundChoice.value));
+takeChoice.addEventListener("change", () => open(Number(takeChoice.value)));
+
+const response = await fetch(`${root.dataset.base}/indeks`, { headers: { Accept: "application/json" } });
+if (response.ok) {
+  takes = (await response.json()).filter((take) => take.tracks.some((track) => track.segments.length > 0));
+  if (takes.length > 0) await open(takes[0].ordinal);
+} else {
+  const box = find("problem");
+  box.className = "stale";
+  say(box, "Optagelsen kunne ikke åbnes. Genindlæs siden.");
+}

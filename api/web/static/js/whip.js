@@ -1,0 +1,91 @@
+// Publishes a stream over WHIP (RFC 9725), H.264 first, and comes back by itself when the connection is lost.
+
+import { gathered } from "./whep.js";
+
+const FIRST_WAIT = 1000;
+const GREATEST_WAIT = 10000;
+
+export class WhipPublisher {
+  constructor({ endpoint, token, stream, onState }) {
+    Object.assign(this, { endpoint, token, stream, onState });
+    this.wait = FIRST_WAIT;
+  }
+
+  start() {
+    this.running = true;
+    this.#connect();
+  }
+
+  async stop() {
+    this.running = false;
+    clearTimeout(this.retry);
+    await this.#drop();
+    this.onState("stopped");
+  }
+
+  async #connect() {
+    this.onState("connecting");
+    const peer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    this.peer = peer;
+    try {
+      for (const track of this.stream.getTracks()) {
+        const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [this.stream] });
+        if (track.kind === "video") preferH264(transceiver);
+      }
+      peer.addEventListener("connectionstatechange", () => {
+        if (peer !== this.peer) return;
+        if (peer.connectionState === "connected") {
+          this.wait = FIRST_WAIT;
+          this.onState("live");
+        } else if (peer.connectionState === "failed" || peer.connectionState === "disconnected") {
+          this.#again("lost");
+        }
+      });
+      await peer.setLocalDescription();
+      await gathered(peer);
+      const response = await fetch(this.endpoint, {
+        method: "POST",
+        headers: { "Content-Type": "application/sdp", Authorization: `Bearer ${this.token}` },
+        body: peer.localDescription.sdp,
+      });
+      if (peer !== this.peer) return;
+      if (response.status === 401 || response.status === 403) {
+        this.running = false;
+        await this.#drop();
+        this.onState("refused");
+        return;
+      }
+      if (response.status !== 201) {
+        this.#again(response.status === 409 ? "taken" : "lost");
+        return;
+      }
+      this.session = new URL(response.headers.get("Location"), window.location.href).href;
+      await peer.setRemoteDescription({ type: "answer", sdp: await response.text() });
+    } catch {
+      if (peer === this.peer) this.#again("lost");
+    }
+  }
+
+  #again(state) {
+    this.#drop();
+    if (!this.running) return;
+    this.onState(state);
+    this.retry = setTimeout(() => this.#connect(), this.wait);
+    this.wait = Math.min(this.wait * 2, GREATEST_WAIT);
+  }
+
+  async #drop() {
+    const { peer, session } = this;
+    this.peer = this.session = undefined;
+    peer?.close();
+    if (!session) return;
+    await fetch(session, { method: "DELETE", headers: { Authorization: `Bearer ${this.token}` }, keepalive: true }).catch(() => {});
+  }
+}
+
+function preferH264(transceiver) {
+  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+  const h264 = codecs.filter(({ mimeType }) => mimeType === "video/H264");
+  const rest = codecs.filter(({ mimeType }) => mimeType !== "video/H264");
+  if (h264.length > 0) transceiver.setCodecPreferences([...h264, ...rest]);
+}

@@ -1,0 +1,138 @@
+"""The Danish words of the screens, looked up by code. What is not listed is shown as its code: seen, never hidden."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.services import CopyState, Lamp
+from evidence_store.custody import Verb
+from evidence_store.interview import InterviewState
+from evidence_store.people import Role
+
+ROLES: Final[dict[str, str]] = {
+    Role.OPERATOR: "Teknikansvarlig",
+    Role.HOUSE_STAFF: "Børnehusmedarbejder",
+    Role.PROSECUTOR: "Anklager",
+    Role.ADMINISTRATOR: "Systemadministrator",
+}
+
+INTERVIEW_STATES: Final[dict[str, str]] = {
+    InterviewState.PLANNED: "Forberedt",
+    InterviewState.RECORDING: "Optages nu",
+    InterviewState.ENDED: "Afsluttet",
+    InterviewState.SEALED: "Forseglet",
+    InterviewState.AVAILABLE: "Klar til gennemsyn",
+}
+
+LAMPS: Final[dict[str, str]] = {
+    Lamp.IDLE: "Optager ikke",
+    Lamp.RECORDING: "Optager",
+    Lamp.NOT_DURABLE: "Optagelsen er ikke sikret",
+    Lamp.ALARM: "Alarm",
+}
+
+LAMP_TEXTS: Final[dict[str, str]] = {
+    Lamp.IDLE: "Rummet er stille. Der gemmes ingen billeder og ingen lyd.",
+    Lamp.RECORDING: "Billede og lyd er forseglet og skrevet på disk.",
+    Lamp.NOT_DURABLE: "Der er startet, men det seneste er endnu ikke skrevet på disk.",
+    Lamp.ALARM: "Se alarmen herunder. Afbryd kun afhøringen, hvis optagelsen er holdt op.",
+}
+
+ALARMS: Final[dict[str, str]] = {
+    "camera-lost": "Kameraet sender ikke.",
+    "audio-lost": "Mikrofonen sender ikke.",
+    "silence": "Der er ingen lyd fra mikrofonen.",
+    "black": "Billedet er sort.",
+    "frozen": "Billedet står stille.",
+    "spool-low": "Der er snart ikke mere plads på rummets maskine.",
+    "spool-full": "Rummets disk er fuld. Det, der er optaget indtil nu, er forseglet. Der optages ikke mere, før der er plads.",  # noqa: E501
+    "not-durable": "Det seneste er ikke skrevet på disk.",
+    "delivery-behind": "Optagelsen ligger kun på rummets maskine, indtil lageret svarer.",
+    "test-opening-failed": "Lageret kunne ikke åbne prøven af den forseglede optagelse.",
+    "key-pool-empty": "Rummet mangler nye nøgler. Den seneste bruges igen.",
+    "clock-step": "Maskinens ur er stillet under optagelsen.",
+    "recovered": "Optagelsen blev afbrudt og er genoptaget i et nyt stykke.",
+    "take-missing": "Et optagelsesnummer mangler.",
+}
+
+ENDINGS: Final[dict[str, str]] = {
+    "stopped": "Stoppet",
+    "crashed": "Afbrudt og lukket bagefter",
+    "void": "Tom",
+    "running": "Optages nu",
+}
+
+GAPS: Final[dict[str, str]] = {
+    "incomplete": "Et billede kom ufuldstændigt frem",
+    "malformed": "Kameraet sendte noget ulæseligt",
+    "loss": "Pakker gik tabt på vej fra kameraet",
+    "no-media": "Kameraet sendte ikke noget",
+    "no-key-frame": "Der manglede et helt billede at begynde med",
+    "pause": "Pause",
+    "discontinuity": "Kameraets tid sprang",
+    "overflow": "Optageren kunne ikke følge med",
+    "no-connection": "Kameraet var ikke forbundet",
+    "reconnect": "Kameraet var afbrudt",
+    "restart": "Optageren blev genstartet",
+    "clock-step": "Maskinens ur blev stillet",
+    "spool-full": "Rummets disk var fuld",
+}
+
+COPY_STATES: Final[dict[str, str]] = {
+    CopyState.QUEUED: "Venter på at begynde",
+    CopyState.VERIFYING: "Kontrollerer originalen",
+    CopyState.RENDERING: "Danner visningskopi",
+    CopyState.PACKING: "Pakker og krypterer til modtageren",
+    CopyState.READY: "Klar til udlevering",
+    CopyState.FAILED: "Mislykket",
+}
+
+VERBS: Final[dict[str, str]] = {
+    Verb.INTERVIEW_CREATED: "Videoafhøring oprettet",
+    Verb.INTERVIEW_KEY_MINTED: "Nøgle dannet",
+    Verb.INTERVIEW_STARTED: "Videoafhøring startet",
+    Verb.INTERVIEW_ENDED: "Videoafhøring afsluttet",
+    Verb.INTERVIEW_SEALED: "Videoafhøring forseglet",
+    Verb.INTERVIEW_AVAILABLE: "Klar til gennemsyn",
+    Verb.TAKE_STARTED: "Optagelse begyndt",
+    Verb.TAKE_TESTED: "Prøve af optagelsen åbnet og kontrolleret",
+    Verb.TAKE_TEST_FAILED: "Prøve af optagelsen kunne ikke åbnes",
+    Verb.TAKE_CLOSED: "Optagelse lukket og forseglet",
+    Verb.TAKE_MISSING: "Optagelsesnummer mangler",
+    Verb.MINUTE: "Forsegling hvert minut",
+    Verb.GAP: "Hul erklæret",
+    Verb.RECONNECTED: "Kamera forbundet igen",
+    Verb.DELIVERY_REFUSED: "Aflevering afvist",
+    Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
+    Verb.DEVICE_REVOKED: "Rummets maskine spærret",
+    Verb.VIEWER_JOINED: "Fulgte med i direkte visning",
+    Verb.VIEWER_LEFT: "Forlod direkte visning",
+    Verb.MEDIA_VIEWED: "Gennemsyn",
+    Verb.COPY_REQUESTED: "Beviskopi bestilt",
+    Verb.COPY_MADE: "Beviskopi fremstillet",
+    Verb.COPY_RELEASED: "Beviskopi udleveret",
+    Verb.COPY_FAILED: "Beviskopi mislykkedes",
+    Verb.LEDGER_VIEWED: "Beviskæde læst",
+    Verb.AUDIT_MADE: "Efterprøvning",
+    Verb.ACCESS_DENIED: "Adgang nægtet",
+    Verb.ACCOUNT_CREATED: "Bruger oprettet",
+    Verb.ACCOUNT_SIGNED_IN: "Logget ind",
+    Verb.ACCOUNT_SIGNED_OUT: "Logget ud",
+    Verb.ACCOUNT_SIGN_IN_FAILED: "Mislykket forsøg på at logge ind",
+}
+
+MACHINES: Final[dict[str, str]] = {
+    "store": "Lageret",
+    "console": "Maskinens kommandolinje",
+    "recorder": "Optageren",
+    "monitor": "Monitorrummet",
+}
+
+
+def actor(name: str) -> str:
+    """A person by name, a machine by its Danish word: `recorder:0011…` is the recorder of that enrolment."""
+    return MACHINES.get(name.partition(":")[0], name)
+
+
+def danish(table: dict[str, str], code: str) -> str:
+    return table.get(code, code)

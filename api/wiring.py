@@ -1,0 +1,172 @@
+"""The web application's composition root: store, services and routes, put together from settings."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import structlog
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.desk.accounts import CustodianAccounts, DatabaseAccounts
+from api.desk.copies import CopyDesk
+from api.desk.custody import CustodyDesk
+from api.desk.interviews import InterviewDesk
+from api.desk.media import MediaDesk
+from api.desk.moments import moment
+from api.desk.room import RoomClient
+from api.identity.passwords import Passwords
+from api.routes.intake import GREATEST_OBJECT, intake_router
+from api.services import DemoAccount, Services, WebSettings
+from api.settings import Secrets, Settings
+from evidence_store.authority import Authority, load_or_create
+from evidence_store.database.session import Database
+from evidence_store.errors import VidneError
+from evidence_store.intake import Intake
+from evidence_store.keystore import Escrow, KeyStore
+from evidence_store.ledger.book import Book
+from evidence_store.ledger.ledger import Ledger
+from evidence_store.people import Role
+from evidence_store.playback import Playback
+from evidence_store.sealed import Sealing
+from evidence_store.sealing.keys import PrivateKey
+from evidence_store.vault.disk import DiskVault
+
+log = structlog.get_logger()
+
+SEAL_EVERY = 2.0
+"""Seconds between looks for interviews that ended and could not be sealed then."""
+
+DEMO_ACCOUNTS = (
+    DemoAccount("operator", "demo-operator", "Ida Optager", Role.OPERATOR),
+    DemoAccount("barnehus", "demo-barnehus", "Hans Hus", Role.HOUSE_STAFF),
+    DemoAccount("anklager", "demo-anklager", "Anna Anklager", Role.PROSECUTOR),
+    DemoAccount("admin", "demo-admin", "Adam Admin", Role.ADMINISTRATOR),
+)
+"""Invented people. Their passwords are public: settings refuse to serve the demo beyond loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The evidence store of one house."""
+
+    authority: Authority
+    book: Book
+    keys: KeyStore
+    intake: Intake
+    sealing: Sealing
+    playback: Playback
+
+
+def open_store(settings: Settings) -> Store:
+    """Opens the store, making what a first start lacks. Synchronous; brings the database up to date."""
+    now = datetime.datetime.now(datetime.UTC)
+    folder = settings.store_folder
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    authority = load_or_create(folder / "keys", now)
+    if not (settings.escrow_folder / "recovery.pub").exists():
+        _make_escrow(settings)
+    database = Database(f"sqlite:///{(folder / 'vidne.sqlite').absolute()}")
+    database.migrate()
+    vault = DiskVault(folder / "vault", settings.vault_limit)
+    book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
+    keys = KeyStore(authority, Escrow(settings.escrow_folder))
+    return Store(
+        authority, book, keys, Intake(book, authority, keys), Sealing(book, authority), Playback(book, authority, keys)
+    )
+
+
+def _make_escrow(settings: Settings) -> None:
+    """A recovery key for a first start. Its private half has to be taken away from here: operations.md says how."""
+    recovery = PrivateKey.generate()
+    Escrow.create(settings.escrow_folder, recovery.public_key())
+    path = settings.escrow_folder / "recovery.key"
+    path.touch(mode=0o600)
+    path.write_bytes(recovery.seed)
+
+
+def web_settings(settings: Settings) -> WebSettings:
+    profile = settings.room_profile()
+    scheme = "https" if settings.tls else "http"
+    names = ("127.0.0.1", "localhost", *settings.names)
+    return WebSettings(
+        house=profile.house,
+        room=profile.room,
+        room_name=profile.label,
+        secure=settings.tls,
+        hosts=names,
+        origins=tuple(f"{scheme}://{name}:{settings.port}" for name in names),
+        demo=DEMO_ACCOUNTS if settings.demo else (),
+        body_limits=(("/intake/", GREATEST_OBJECT),),
+    )
+
+
+def build_app(settings: Settings) -> FastAPI:
+    """The application with its services; what runs beside it begins and ends with its lifespan."""
+    secrets = Secrets(settings.run_folder)
+    store = open_store(settings)
+    book, profile = store.book, settings.room_profile()
+    accounts = DatabaseAccounts(book)
+    passwords = Passwords()
+    if settings.demo:
+        for demo in DEMO_ACCOUNTS:
+            accounts.add_demo(demo, passwords)
+    recorder = _client(settings.recorder_url, secrets.token("room"), timeout=30.0)
+    monitor = _client(settings.monitor_url, secrets.token("monitor"), timeout=10.0)
+    room = RoomClient(recorder, monitor, profile, accounts, book)
+    copies = CopyDesk(
+        book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording
+    )
+    services = Services(
+        accounts=CustodianAccounts(book, accounts, passwords),
+        interviews=InterviewDesk(book, store.authority, store.keys, store.sealing, room, profile.room),
+        room=room,
+        live=room,
+        media=MediaDesk(book, store.playback),
+        copies=copies,
+        custody=CustodyDesk(book),
+        clock=lambda: moment(book.clock()),
+    )
+    router = intake_router(store.intake, store.sealing, secrets.token("delivery"), secrets.token("enrolment"))
+    app = create_app(services, web_settings(settings), [router])
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        copies.start()
+        sealer = asyncio.create_task(_seal_what_is_left(store.sealing))
+        yield
+        sealer.cancel()
+        await asyncio.gather(sealer, return_exceptions=True)
+        await asyncio.to_thread(copies.stop)
+        await recorder.aclose()
+        await monitor.aclose()
+        book.database.close()
+
+    app.router.lifespan_context = life
+    return app
+
+
+async def _seal_what_is_left(sealing: Sealing) -> None:
+    """An interview whose last take came late, or that a crash left unsealed, is sealed by the ordinary road."""
+    while True:
+        try:
+            for interview in await asyncio.to_thread(sealing.pending):
+                await asyncio.to_thread(sealing.seal, interview)
+        except VidneError as error:
+            log.error("sealing_failed", code=error.code)
+        await asyncio.sleep(SEAL_EVERY)
+
+
+def _client(url: str, token: str, timeout: float) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=url,
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=httpx.Timeout(timeout, connect=2.0),
+        trust_env=False,
+    )

@@ -1,0 +1,150 @@
+"""The store's own keys: root, store (P-256 and ML-DSA-65), ledger (Ed25519), and the key-encryption key.
+
+    <keys folder>/root.key  store.key  store-ml-dsa.key  ledger.key  kek      private, mode 0600
+    <keys folder>/root.pem  store.pem  store-ml-dsa.pem  ledger.pem           certificates, to be given out
+
+Files now; an HSM takes the same places later. Nothing here ever goes into the vault, the database or a backup of them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+
+from evidence_store import domains
+from evidence_store.errors import InvalidInput
+from evidence_store.ledger.checkpoint import NoteSigner
+from evidence_store.sealing import certificates as certs
+
+KEY_ENCRYPTION_KEY_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Authority:
+    """Keys and certificates of one store. `log_name` is the ledger's origin line (C2SP tlog-checkpoint)."""
+
+    root_key: ec.EllipticCurvePrivateKey
+    root: x509.Certificate
+    store_key: ec.EllipticCurvePrivateKey
+    store: x509.Certificate
+    store_ml_dsa_key: mldsa.MLDSA65PrivateKey
+    store_ml_dsa: x509.Certificate
+    ledger_key: ed25519.Ed25519PrivateKey
+    ledger: x509.Certificate
+    key_encryption_key: bytes
+    log_name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """What has to be known beforehand, outside of any package: SHA-256 of the root certificate."""
+        return certs.fingerprint(self.root)
+
+    def note_signer(self) -> NoteSigner:
+        return NoteSigner(self.log_name, self.ledger_key)
+
+    def sign_interview_key(self, interview: bytes, public_key: bytes) -> bytes:
+        """The store's word that this key is this interview's: goes into every start record."""
+        return certs.sign(self.store_key, domains.INTERVIEW_KEY_SIGNATURE, interview + public_key)
+
+    def enrol(
+        self, enrolment: bytes, device: bytes, device_ml_dsa: bytes, now: datetime.datetime
+    ) -> certs.DeviceCertificates:
+        """Certificates for a new device's keys (SubjectPublicKeyInfo, DER). Raises InvalidInput."""
+        try:
+            key = serialization.load_der_public_key(device)
+            ml_dsa_key = serialization.load_der_public_key(device_ml_dsa)
+        except ValueError as error:
+            raise InvalidInput("not a public key", code="device-key-form") from error
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise InvalidInput("a device signs with P-256", code="device-key-form")
+        if not isinstance(ml_dsa_key, mldsa.MLDSA65PublicKey):
+            raise InvalidInput("a device signs with ML-DSA-65 too", code="device-key-form")
+        above = (self.root, self.root_key, now)
+        return certs.DeviceCertificates(
+            self.root,
+            certs.issue(certs.device_name(enrolment), key, *above, path_length=0),
+            certs.issue(certs.device_ml_dsa_name(enrolment), ml_dsa_key, *above),
+        )
+
+
+def create(folder: Path, now: datetime.datetime) -> None:
+    """Makes all keys. A crash leaves no `root.pem`, which is written last: the next start makes them anew."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    root_key, store_key, store_ml_dsa_key = certs.new_key(), certs.new_key(), mldsa.MLDSA65PrivateKey.generate()
+    ledger_key = ed25519.Ed25519PrivateKey.generate()
+    root = certs.issue(certs.ROOT, root_key.public_key(), None, root_key, now, path_length=1)
+    above = (root, root_key, now)
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for name, key in (
+        ("root", root_key), ("store", store_key), ("store-ml-dsa", store_ml_dsa_key), ("ledger", ledger_key),
+    ):  # fmt: skip
+        _write(folder / f"{name}.key", key.private_bytes(*pem))
+    _write(folder / "kek", secrets.token_bytes(KEY_ENCRYPTION_KEY_SIZE))
+    _write(folder / "log-name", f"vidne.example/{secrets.token_hex(4)}\n".encode())
+    _write(folder / "store.pem", certs.to_pem(certs.issue(certs.STORE, store_key.public_key(), *above)))
+    _write(
+        folder / "store-ml-dsa.pem",
+        certs.to_pem(certs.issue(certs.STORE_ML_DSA, store_ml_dsa_key.public_key(), *above)),
+    )
+    _write(folder / "ledger.pem", certs.to_pem(certs.issue(certs.LEDGER, ledger_key.public_key(), *above)))
+    _write(folder / "root.pem", certs.to_pem(root))
+
+
+def load(folder: Path) -> Authority:
+    """Raises FileNotFoundError where there are none, InvalidInput where one is of another kind."""
+
+    def private(name: str) -> object:
+        return serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
+
+    def certificate(name: str) -> x509.Certificate:
+        return certs.from_pem((folder / f"{name}.pem").read_bytes())
+
+    root_key, store_key = private("root"), private("store")
+    store_ml_dsa_key, ledger_key = private("store-ml-dsa"), private("ledger")
+    if not (
+        isinstance(root_key, ec.EllipticCurvePrivateKey)
+        and isinstance(store_key, ec.EllipticCurvePrivateKey)
+        and isinstance(store_ml_dsa_key, mldsa.MLDSA65PrivateKey)
+        and isinstance(ledger_key, ed25519.Ed25519PrivateKey)
+    ):
+        raise InvalidInput("the store's keys are of the wrong kind", code="store-key-form")
+    return Authority(
+        root_key=root_key,
+        root=certificate("root"),
+        store_key=store_key,
+        store=certificate("store"),
+        store_ml_dsa_key=store_ml_dsa_key,
+        store_ml_dsa=certificate("store-ml-dsa"),
+        ledger_key=ledger_key,
+        ledger=certificate("ledger"),
+        key_encryption_key=(folder / "kek").read_bytes(),
+        log_name=(folder / "log-name").read_text().strip(),
+    )
+
+
+def load_or_create(folder: Path, now: datetime.datetime) -> Authority:
+    if not (folder / "root.pem").exists():
+        create(folder, now)
+    return load(folder)
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

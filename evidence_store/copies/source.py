@@ -1,0 +1,116 @@
+"""What a copy is made from. The composition root fills it from database, vault, key store and ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa
+
+from evidence_store.sealing.keys import PrivateKey
+from evidence_store.sealing.manifest import SignedManifest
+
+COPY_SIGNATURE: Final = "vidne/v1/copy-signature"
+"""Domain of the ML-DSA-65 signature over a package's tagmanifest."""
+
+Progress = Callable[[str, float], None]
+"""Called with a stage (`check`, `render`, `stream`) and how much of it is done, 0 to 1. Called from one thread at a
+time; must not block."""
+
+_PLAIN_TRACK = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSource:
+    """One take as the vault holds it. `start` is None for a void take, which has a close only.
+
+    `read_segment(i)` gives the whole stored segment file, 0 ≤ i < `segments`; it is asked for each segment several
+    times, from several threads. `device` and `device_ml_dsa` are needed for a void take (nothing else names them).
+    """
+
+    enrolment: bytes
+    number: int
+    start: bytes | None
+    close: bytes
+    segments: int
+    read_segment: Callable[[int], bytes]
+    torn_tail: bool = False
+    device: x509.Certificate | None = None
+    device_ml_dsa: x509.Certificate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CustodyEntry:
+    """One ledger entry: its canonical body, its nonce (32 bytes), and its tlog-proof with the nonce as extra data."""
+
+    body: bytes
+    nonce: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HouseCertificates:
+    """What the root issued. The reader of a copy gets the root's fingerprint another way."""
+
+    root: x509.Certificate
+    store: x509.Certificate
+    store_ml_dsa: x509.Certificate
+    ledger: x509.Certificate
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class StoreSigner:
+    """The store's private keys, belonging to `HouseCertificates.store` and `.store_ml_dsa`."""
+
+    key: ec.EllipticCurvePrivateKey
+    ml_dsa_key: mldsa.MLDSA65PrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Whom the copy is for. `age_public_key`: `age1…` (X25519). Purpose and name are free text, kept in the copy."""
+
+    age_public_key: str
+    purpose: str
+    requested_by: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CopySource:
+    """Everything that a copy holds or is made with. `takes`: every take of the interview, in the manifest's order.
+
+    `checkpoint`: the latest signed checkpoint of the ledger, a note. `copy_id`: 16 random bytes.
+    """
+
+    copy_id: bytes
+    made_utc_ns: int
+    interview: bytes
+    case_number: str
+    house: str
+    room: str
+    interview_key: PrivateKey
+    takes: Sequence[TakeSource]
+    manifest: SignedManifest
+    certificates: HouseCertificates
+    signer: StoreSigner
+    recipient: Recipient
+    custody: Sequence[CustodyEntry] = field(default_factory=tuple)
+    checkpoint: bytes | None = None
+
+
+def take_label(position: int) -> str:
+    """How file names call the take at this place of the manifest, counted from 0: take-001, take-002 …"""
+    return f"take-{position + 1:03}"
+
+
+def original_path(label: str, track_id: str, track_index: int, epoch: int) -> str:
+    """Where a track's exact media of one init epoch lies. A track id that is no plain word becomes track-<index>."""
+    track = track_id if _PLAIN_TRACK.fullmatch(track_id) else f"track-{track_index}"
+    return f"data/original/{label}-{track}-{epoch}.mp4"
+
+
+def take_folder(enrolment: bytes, number: int) -> str:
+    return f"evidence/takes/{enrolment.hex()}-{number}"

@@ -1,0 +1,303 @@
+"""Checks an evidence copy: no database, no network, no login (docs/formats/package.md#checking).
+
+What is trusted comes from outside: the root certificate's fingerprint, given out another way than the package. A
+package without it can be whole, and still be anybody's. CMS signatures are checked by the openssl command.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from evidence_store.canonical import canonical
+from evidence_store.copies import ranges
+from evidence_store.copies.bag import Bag, checksums, open_bag, read, sha256_of
+from evidence_store.copies.cms import check_cms
+from evidence_store.copies.contents import VIEWING
+from evidence_store.copies.custody_proofs import check_entry, ledger_verifier
+from evidence_store.copies.originals import Expected, check_originals
+from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
+from evidence_store.copies.survey import check_manifest, parse_manifest
+from evidence_store.copies.walk import Walk
+from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
+from evidence_store.ledger.checkpoint import Checkpoint
+from evidence_store.sealing import certificates as certs
+from evidence_store.sealing.check import Close, Start, check_close, check_start
+from evidence_store.sealing.journal import Ending
+from evidence_store.sealing.manifest import check_ml_dsa
+
+_SIGNED = {"tagmanifest-sha256.txt", "tagmanifest-sha256.txt.p7s", "tagmanifest-sha256.txt.mldsa65"}
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What is known from outside. `root_fingerprint`: SHA-256 of the root certificate (hex, colons and case do not
+    matter); `ledger_key`: Ed25519, 32 bytes, where the reader pins it apart from the root."""
+
+    root_fingerprint: str | None = None
+    ledger_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at. `detail`: what was found, or where it fails (track and second for media)."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(slots=True)
+class Report:
+    """Every check in order. `anchored`: whether it is known who signed; without that nothing is ever ok."""
+
+    checks: list[Check] = field(default_factory=list)
+    anchored: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.anchored and bool(self.checks) and all(check.ok for check in self.checks)
+
+    @property
+    def failures(self) -> list[Check]:
+        return [check for check in self.checks if not check.ok]
+
+
+def verify(path: Path, anchors: Anchors, *, player: str | None = None) -> Report:
+    """Checks an unpacked package or its tar file. `player`: an ffmpeg that reads every MP4 through, where given.
+
+    Raises InvalidInput for what is no package at all, Unavailable without openssl; everything else is in the report.
+    """
+    return _Verifier(open_bag(path), anchors, player).run()
+
+
+class _Verifier:
+    def __init__(self, bag: Bag, anchors: Anchors, player: str | None) -> None:
+        self._bag, self._anchors, self._player = bag, anchors, player
+        self._report = Report()
+        self._manifest: dict[str, Any] = {}
+        self._walks: list[Walk | None] = []
+
+    def run(self) -> Report:
+        self._step("anchor", self._check_anchor)
+        self._step("certificates", self._check_certificates)
+        self._step("signatures", self._check_signatures)
+        self._step("files", self._check_files)
+        self._step("takes", self._check_takes)
+        self._step("originals", self._check_originals)
+        self._step("gaps", self._check_gaps)
+        self._step("custody", self._check_custody)
+        if self._player is not None:
+            self._step("player", self._check_player)
+        return self._report
+
+    def _step(self, name: str, work: Callable[[], str]) -> None:
+        try:
+            check = Check(name, True, work())
+        except (Tampered, InvalidInput) as error:
+            check = Check(name, False, str(error))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # Whatever a forged record makes of our reading, it is a failed check and not a crash.
+            check = Check(name, False, f"malformed: {type(error).__name__}")
+        self._report.checks.append(check)
+
+    def _certificate(self, name: str) -> x509.Certificate:
+        return certs.from_pem(read(self._bag, f"evidence/certificates/{name}.pem"))
+
+    def _check_anchor(self) -> str:
+        found = certs.fingerprint(self._certificate("root"))
+        given = self._anchors.root_fingerprint
+        if given is None:
+            raise SignatureInvalid(
+                f"no fingerprint was given from outside: it cannot be said who signed (the package claims {found})"
+            )
+        if re.sub(r"[^0-9a-f]", "", given.lower()) != found:
+            raise SignatureInvalid(f"the package's root is {found}: not the one that was given")
+        self._report.anchored = True
+        return f"root {found}"
+
+    def _check_certificates(self) -> str:
+        root = self._certificate("root")
+        certs.check_issued(root, root, certs.ROOT)
+        certs.check_issued(self._certificate("store"), root, certs.STORE)
+        certs.check_issued(self._certificate("store-ml-dsa-65"), root, certs.STORE_ML_DSA)
+        certs.check_issued(self._certificate("ledger"), root, certs.LEDGER)
+        return "store, store ML-DSA-65 and ledger are issued by the root"
+
+    def _check_signatures(self) -> str:
+        root, store, ml_dsa = (
+            self._certificate("root"),
+            self._certificate("store"),
+            self._certificate("store-ml-dsa-65"),
+        )
+        for path in ("tagmanifest-sha256.txt", "evidence/manifest.json", "evidence/ranges.txt"):
+            try:
+                check_cms(read(self._bag, path), read(self._bag, f"{path}.p7s"), store, root)
+            except SignatureInvalid as error:
+                raise SignatureInvalid(f"{path}: {error}") from error
+        tags, manifest = read(self._bag, "tagmanifest-sha256.txt"), read(self._bag, "evidence/manifest.json")
+        certs.check_signature(ml_dsa, COPY_SIGNATURE, tags, read(self._bag, "tagmanifest-sha256.txt.mldsa65"))
+        check_ml_dsa(manifest, read(self._bag, "evidence/manifest.json.mldsa65"), ml_dsa)
+        return "package, manifest and ranges by the store: CMS (ECDSA P-256) and ML-DSA-65"
+
+    def _check_files(self) -> str:
+        """Everything but the originals, which `_check_originals` reads once for all."""
+        tags = checksums(read(self._bag, "tagmanifest-sha256.txt"))
+        payload = checksums(read(self._bag, "manifest-sha256.txt"))
+        present, listed = set(self._bag.paths()), set(tags) | set(payload) | _SIGNED
+        if self._bag.strange:
+            raise ChainBroken(f"not a plain file: {', '.join(self._bag.strange[:5])}")
+        if extra := sorted(present - listed):
+            raise ChainBroken(f"not part of the package: {', '.join(extra[:5])}")
+        if missing := sorted(listed - present):
+            raise ChainBroken(f"missing: {', '.join(missing[:5])}")
+        others = {path: value for path, value in payload.items() if not path.startswith("data/original/")}
+        wrong = [path for path, value in {**tags, **others}.items() if sha256_of(self._bag, path) != value]
+        if wrong:
+            raise ChainBroken(f"altered: {', '.join(wrong[:5])}")
+        return f"{len(listed)} files, none missing, none too many"
+
+    def _check_takes(self) -> str:
+        root = self._certificate("root")
+        self._manifest = parse_manifest(read(self._bag, "evidence/manifest.json"))
+        found: list[tuple[Start | None, Close]] = []
+        for listed in self._manifest["takes"]:
+            found.append(self._check_take(root, bytes.fromhex(listed["enrolment"]), listed["take"]))
+        check_manifest(self._manifest, bytes.fromhex(self._manifest["interview"]), found)
+        strangers = {start.interview.hex() for start, _ in found if start} - {self._manifest["interview"]}
+        if strangers:
+            raise ChainBroken("a take belongs to another interview", code="interview-swapped")
+        ticks = sum(walk.chain.tick + 1 for walk in self._walks if walk is not None)
+        return f"{len(found)} takes from start to close, {ticks} signed ticks"
+
+    def _check_take(self, root: x509.Certificate, enrolment: bytes, number: int) -> tuple[Start | None, Close]:
+        folder = take_folder(enrolment, number)
+        close = read(self._bag, f"{folder}/close.json")
+        if f"{folder}/start.json" not in self._bag.paths():
+            self._walks.append(None)
+            device = certs.from_pem(read(self._bag, f"{folder}/device.pem"))
+            device_ml_dsa = certs.from_pem(read(self._bag, f"{folder}/device-ml-dsa-65.pem"))
+            certs.check_issued(device, root, certs.device_name(enrolment))
+            certs.check_issued(device_ml_dsa, root, certs.device_ml_dsa_name(enrolment))
+            return None, check_close(close, device, device_ml_dsa, None)
+        start = check_start(read(self._bag, f"{folder}/start.json"), root)
+        walk = Walk(start)
+        self._walks.append(walk)
+        with self._bag.open(f"{folder}/journal.jsonl") as file:
+            walk.lines(file)
+        checked = check_close(close, start.device_certificate, start.device_ml_dsa_certificate, walk.chain)
+        return start, checked
+
+    def _check_originals(self) -> str:
+        """Every byte of every original: file hash, range, and the commitment in the device's signed record."""
+        lines = ranges.parse(read(self._bag, "evidence/ranges.txt"))
+        expected: dict[str, Expected] = {}
+        for position, walk in enumerate(self._walks):
+            for each in [] if walk is None else walk.committed:
+                assert walk is not None  # noqa: S101 - mypy does not see it through the conditional
+                entry = next(track for track in walk.start.tracks if track.index == each.track)
+                path = original_path(take_label(position), entry.id, each.track, each.epoch)
+                line = next(lines, None)
+                if line is None or (line.path, line.tick, line.kind, line.track) != (
+                    path,
+                    each.tick,
+                    each.kind,
+                    entry.id,
+                ):
+                    raise ChainBroken("the list of ranges does not follow the signed ticks", code="ranges-mismatch")
+                expected.setdefault(path, Expected(path)).add(line, each.commitment)
+        if next(lines, None) is not None:
+            raise ChainBroken("the list of ranges goes on after the last signed tick", code="ranges-mismatch")
+        payload = checksums(read(self._bag, "manifest-sha256.txt"))
+        originals = {path: value for path, value in payload.items() if path.startswith("data/original/")}
+        if set(originals) != set(expected):
+            raise ChainBroken("the originals are not those of the signed ticks", code="ranges-mismatch")
+        if len(self._walks) != len(self._manifest.get("takes", ())) or not self._manifest:
+            raise ChainBroken("not every take could be walked", code="ranges-mismatch")
+        faults = check_originals(self._bag, [(each, originals[path]) for path, each in expected.items()])
+        if faults:
+            raise ChainBroken("; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else ""))
+        size = sum(self._bag.size(path) for path in originals)
+        return f"{len(originals)} files, {size} bytes, each tick's bytes as its signed record commits to them"
+
+    def _check_gaps(self) -> str:
+        gaps = self._manifest["gaps"]
+        for position, walk in enumerate(self._walks):
+            if walk is None:
+                continue
+            label = take_label(position)
+            if walk.undeclared:
+                raise ChainBroken(f"{label}: undeclared hole, {walk.undeclared[0]}", code="gap-undeclared")
+            if walk.gap_events and not any(gap["take"] == walk.start.take for gap in gaps):
+                raise ChainBroken(f"{label}: its gaps are not in the manifest", code="gap-undeclared")
+        numbers = {listed["take"] for listed in self._manifest["takes"]}
+        if any(gap["take"] not in numbers for gap in gaps):
+            raise ChainBroken("the manifest has a gap of a take that is not there", code="manifest-mismatch")
+        crashed = [each["take"] for each in self._manifest["takes"] if each["how"] == Ending.CRASHED.value]
+        return f"{len(gaps)} gaps declared, none undeclared; {len(crashed)} takes ended by a crash"
+
+    def _check_custody(self) -> str:
+        entries = json.loads(read(self._bag, "evidence/custody.json"))["entries"]
+        interview = self._manifest.get("interview")
+        ledger = self._ledger()
+        size, seen = 0, set()
+        for entry in entries:
+            number = int(entry["index"])
+            proof = read(self._bag, f"evidence/proofs/{number}.tlog-proof")
+            index, tree = check_entry(proof, bytes.fromhex(entry["nonce"]), canonical(entry["body"]), ledger)
+            if index != number or index in seen:
+                raise ChainBroken(f"custody entry {number} brings another entry's proof", code="inclusion-proof")
+            seen.add(index)
+            size = max(size, tree)
+            if entry["body"].get("interview") not in (None, interview):
+                raise ChainBroken(f"custody entry {number} is of another interview", code="interview-swapped")
+        proofs = {path for path in self._bag.paths() if path.startswith("evidence/proofs/")}
+        if proofs != {f"evidence/proofs/{index}.tlog-proof" for index in seen}:
+            raise ChainBroken("there are proofs without their custody entry", code="inclusion-proof")
+        if "evidence/checkpoint.txt" in self._bag.paths():
+            note = read(self._bag, "evidence/checkpoint.txt")
+            if Checkpoint.open(note, ledger_verifier(ledger, note)).size < size:
+                raise ChainBroken("the latest checkpoint is older than a proof's", code="checkpoint-behind")
+        return f"{len(entries)} entries, each proven in the signed ledger (up to {size} entries)"
+
+    def _ledger(self) -> x509.Certificate:
+        certificate = self._certificate("ledger")
+        key, pinned = certificate.public_key(), self._anchors.ledger_key
+        if not isinstance(key, ed25519.Ed25519PublicKey) or pinned not in (None, key.public_bytes_raw()):
+            raise SignatureInvalid("the ledger's key is not the one that was given", code="signature-kind")
+        return certificate
+
+    def _check_player(self) -> str:
+        assert self._player is not None  # noqa: S101 - asked only with one
+        films = [path for path in self._bag.paths() if path.startswith("data/") and path.endswith(".mp4")]
+        for path in films:
+            command = [self._player, "-nostdin", "-v", "error", "-f", "mov", "-i", "pipe:0", "-map", "0", "-c", "copy"]
+            with self._bag.open(path) as file, subprocess.Popen(
+                [*command, "-f", "null", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as child:  # fmt: skip
+                assert child.stdin is not None  # noqa: S101 - a pipe, as asked
+                _pour(file, child.stdin)
+                words = b"" if child.stderr is None else child.stderr.read(2000)
+                child.wait()
+            if child.returncode != 0 or words:
+                raise ChainBroken(f"{path} does not play: {words.decode('utf-8', 'replace').strip()}")
+        note = "" if VIEWING in films else "; there is no viewing copy"
+        return f"{len(films)} films read through{note}"
+
+
+def _pour(source: Any, sink: Any) -> None:
+    try:
+        while data := source.read(1 << 20):
+            sink.write(data)
+        sink.close()
+    except BrokenPipeError:
+        # The player stopped reading: its exit code says why.
+        return

@@ -1,0 +1,142 @@
+#!/bin/sh
+# Kontrollerer en beviskopi med openssl, sha256sum og en afspiller; intet fra Vidne skal bruges.
+# Checks an evidence copy with openssl, sha256sum and a player; nothing of Vidne's is needed.
+#
+#   sh verify.sh FINGERPRINT [FOLDER]
+#
+# FINGERPRINT  SHA-256 of the root certificate, from the store, by another way than this package
+# FOLDER       the unpacked package; without it the folder of this script
+# FFPROBE      (environment) an ffprobe or ffmpeg to read the films with
+#
+# Exit: 0 all held, 1 something failed, 2 cannot be run, 3 all held but nobody said who should have signed.
+
+LC_ALL=C
+export LC_ALL
+unset CDPATH
+given=$(printf '%s' "${1:-}" | tr 'A-F' 'a-f' | tr -d ': \n')
+folder=${2:-$(dirname -- "$0")}
+failed=0
+most=10
+
+ok() { printf 'OK    %s | %s\n' "$1" "$2"; }
+fail() { printf 'FEJL  %s | %s\n' "$1" "$2"; failed=1; }
+
+for tool in openssl sha256sum awk find sort head tail mktemp; do
+    command -v "$tool" >/dev/null || { fail "mangler programmet $tool" "the program $tool is missing"; exit 2; }
+done
+if [ -n "$given" ] && ! printf '%s' "$given" | grep -Eq '^[0-9a-f]{64}$'; then
+    fail "fingeraftrykket er ikke 64 hexadecimale cifre" "the fingerprint is not 64 hexadecimal digits"
+    exit 2
+fi
+cd -- "$folder" && [ -f bagit.txt ] || { fail "ikke en beviskopi: bagit.txt mangler" "no evidence copy: bagit.txt is missing"; exit 2; }
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 2' HUP INT TERM
+
+# 1. Who. Only the first certificate of a file counts: a second one beside it would be trusted too.
+for name in root store; do
+    openssl x509 -in "evidence/certificates/$name.pem" -out "$work/$name.pem" 2>/dev/null ||
+        fail "certifikatet $name kan ikke læses" "certificate $name cannot be read"
+done
+root=$(openssl x509 -in "$work/root.pem" -outform DER 2>/dev/null | sha256sum | cut -d ' ' -f 1)
+if [ -z "$given" ]; then
+    printf 'FEJL  %s | %s\n' "intet fingeraftryk udefra: det kan ikke siges, hvem der har underskrevet" \
+        "no fingerprint from outside: it cannot be said who signed"
+    printf '      %s | %s\n' "pakken påstår selv $root" "the package itself claims $root"
+elif [ "$given" = "$root" ]; then
+    ok "rodcertifikatet er det opgivne" "the root certificate is the one given"
+else
+    fail "rodcertifikatet er et andet: $root" "the root certificate is another one"
+fi
+if openssl verify -no-CApath -no-CAstore -no_check_time -CAfile "$work/root.pem" "$work/store.pem" >/dev/null 2>&1 &&
+    [ "$(openssl x509 -in "$work/store.pem" -noout -subject -nameopt RFC2253)" = "subject=CN=Vidne store" ]; then
+    ok "lagerets certifikat er udstedt af roden" "the store's certificate is issued by the root"
+else
+    fail "lagerets certifikat er ikke udstedt af roden" "the store's certificate is not issued by the root"
+fi
+
+# 2. Signatures. -nointern: the signer is store.pem and no other, whatever certificates the signature brings.
+for file in tagmanifest-sha256.txt evidence/manifest.json evidence/ranges.txt; do
+    if openssl cms -verify -binary -inform DER -in "$file.p7s" -content "$file" -nointern -certfile "$work/store.pem" \
+        -CAfile "$work/root.pem" -no-CApath -no-CAstore -purpose any -no_check_time -out /dev/null 2>/dev/null; then
+        ok "underskrift på $file" "signature on $file"
+    else
+        fail "underskriften på $file holder ikke" "the signature on $file does not hold"
+    fi
+done
+
+# 3. Nothing missing, nothing too many.
+find . ! -type f ! -type d -print > "$work/strange"
+find . -type f -print | sed 's|^\./||' | sort > "$work/present"
+{
+    cat manifest-sha256.txt tagmanifest-sha256.txt | cut -c 67-
+    printf '%s\n' tagmanifest-sha256.txt tagmanifest-sha256.txt.p7s tagmanifest-sha256.txt.mldsa65
+} | sort > "$work/listed"
+if [ -s "$work/strange" ] || ! cmp -s "$work/present" "$work/listed"; then
+    fail "filerne er ikke pakkens" "the files are not the package's"
+    { cat "$work/strange"; diff "$work/listed" "$work/present" | grep '^[<>]'; } | head -n "$most" |
+        sed 's/^< /      mangler | missing: /; s/^> /      for meget | too many: /'
+else
+    ok "$(wc -l < "$work/present" | tr -d ' ') filer, ingen mangler, ingen for meget" "files, none missing, none too many"
+fi
+
+# 4. Every file as it was. A wrong film is traced to track and second by the signed list of ranges.
+trace() {
+    awk -v file="$1" '$10 == file { print $1, $2, $3, $6, $7, $8 }' evidence/ranges.txt > "$work/ranges"
+    found=0
+    end=0
+    while read -r sum offset length second utc track; do
+        end=$((offset + length))
+        actual=$(tail -c "+$((offset + 1))" "$1" 2>/dev/null | head -c "$length" | sha256sum | cut -d ' ' -f 1)
+        [ "$actual" = "$sum" ] && continue
+        found=$((found + 1))
+        [ "$found" -gt "$most" ] && { printf '      ... | and more\n'; return; }
+        fail "$1: spor $track, sekund $second, $utc er ændret" "track $track, second $second is altered"
+    done < "$work/ranges"
+    size=$(wc -c < "$1" | tr -d ' ')
+    [ -s "$work/ranges" ] && [ "$size" != "$end" ] &&
+        fail "$1: $size byte i stedet for $end" "$size bytes instead of $end"
+    return 0
+}
+for list in tagmanifest-sha256.txt manifest-sha256.txt; do
+    if sha256sum -c --strict "$list" > "$work/sums" 2>/dev/null; then
+        ok "$(wc -l < "$work/sums" | tr -d ' ') filers SHA-256 efter $list" "files have the SHA-256 of $list"
+    else
+        fail "filer er ændret, se $list" "files are altered, see $list"
+        sed -n 's/: FAILED.*$//p' "$work/sums" > "$work/altered"
+        while read -r file; do
+            fail "$file er ændret" "$file is altered"
+            case $file in data/original/*) [ -f "$file" ] && trace "$file" ;; esac
+        done < "$work/altered"
+    fi
+done
+
+# 5. A player reads every film from end to end.
+player=${FFPROBE:-$(command -v ffprobe || command -v ffmpeg)}
+if [ -z "$player" ]; then
+    printf 'IKKE  %s | %s\n' "ingen afspiller fundet; filmene er ikke prøvet" "no player found; the films were not tried"
+else
+    for film in data/original/*.mp4 data/viewing/*.mp4; do
+        [ -f "$film" ] || continue
+        case ${player##*/} in
+        *ffprobe*) "$player" -v error -count_packets -show_entries stream=nb_read_packets "file:$film" ;;
+        *) "$player" -nostdin -v error -i "file:$film" -map 0 -c copy -f null - ;;
+        esac > /dev/null 2> "$work/player"
+        if [ $? -eq 0 ] && [ ! -s "$work/player" ]; then
+            ok "$film kan afspilles" "$film plays"
+        else
+            fail "$film kan ikke afspilles" "$film does not play: $(head -n 1 "$work/player")"
+        fi
+    done
+fi
+
+if [ "$failed" -ne 0 ]; then
+    printf '\nFEJL  %s | %s\n' "kopien holder ikke" "the copy does not hold"
+    exit 1
+fi
+if [ -z "$given" ]; then
+    printf '\nFEJL  %s | %s\n' "alt hænger sammen, men hvem der har underskrevet, er ikke vist" \
+        "all of it agrees, but who signed it is not shown"
+    exit 3
+fi
+printf '\nOK    %s | %s\n' "kopien holder" "the copy holds"

@@ -1,0 +1,1 @@
+"""Alembic's steps. Run by `evidence_store.database.session.migrate`; there is no alembic.ini."""

@@ -1,0 +1,113 @@
+"""Opening the database, bringing it up to date, and its transactions.
+
+SQLite now; nothing above this file knows. On PostgreSQL `writing` is an ordinary transaction, and what must happen
+one at a time takes a row lock (`LedgerHeadRow`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from evidence_store.errors import NoSpace, OutOfReach
+
+BUSY_TIMEOUT_MS: Final = 10_000
+_WRITING = "vidne_writing"
+
+# In this order: the timeout holds for the switch to WAL, which other connections may be making too.
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode = WAL",
+    # What is committed has to survive a power cut: FULL syncs the WAL at each commit, NORMAL does not.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    # An erased seed or body is overwritten, not left behind in a free page.
+    "PRAGMA secure_delete = ON",
+    "PRAGMA temp_store = MEMORY",
+)
+
+
+def engine(url: str) -> Engine:
+    """An engine for `sqlite:///path` or another SQLAlchemy URL. Parameters never reach an error's text or a log."""
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True)
+    made = create_engine(url, hide_parameters=True, pool_size=16, max_overflow=48)
+    event.listen(made, "connect", _prepare_sqlite)
+    event.listen(made, "begin", _begin_sqlite)
+    return made
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver would begin transactions late and end them before DDL; `_begin_sqlite` says when instead.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        for pragma in _PRAGMAS:
+            cursor.execute(pragma)
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that reads first and writes later can find itself outdated: those that will write lock at once.
+    writing = connection.get_execution_options().get(_WRITING, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def migrate(target: Engine) -> None:
+    """Brings the database up to the newest schema, in one transaction where the database can (SQLite, PostgreSQL).
+
+    A crash here leaves the schema as it was. Doing it again does nothing.
+    """
+    config = Config()
+    config.set_main_option("script_location", "evidence_store.database:migrations")
+    with target.execution_options(**{_WRITING: True}).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+class Database:
+    """One database: `reading` and `writing` give a session for one transaction each."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = engine(url)
+        self._writing_engine = self.engine.execution_options(**{_WRITING: True})
+
+    def migrate(self) -> None:
+        migrate(self.engine)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A consistent view. Nothing is written: what the block changes is rolled back at its end."""
+        with _translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction, committed and durable when the block ends, rolled back when it raises.
+
+        On SQLite writers wait for each other from the first statement on. Raises OutOfReach `database-out-of-reach`
+        when the wait is too long or the database does not answer, NoSpace when its disk is full.
+        """
+        with _translated(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        if "disk is full" in str(error.orig):
+            raise NoSpace("the database's disk is full", code="database-full") from error
+        raise OutOfReach("the database does not answer", code="database-out-of-reach") from error

@@ -1,0 +1,56 @@
+"""The life of an interview, in one table. Pure: decides what follows, writes nothing.
+
+A restart after a crash is a new take of the same interview: the interview stays in `recording` throughout.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from evidence_store.errors import Conflict
+
+
+class InterviewState(StrEnum):
+    PLANNED = "planned"
+    RECORDING = "recording"
+    ENDED = "ended"
+    SEALED = "sealed"
+    AVAILABLE = "available"
+
+
+class InterviewEvent(StrEnum):
+    START = "start"
+    """The first take is durable at the recorder."""
+    END = "end"
+    """Somebody pressed stop, or the last take was closed for them."""
+    SEAL = "seal"
+    """Every take is closed and delivered, and the manifest over them is signed and in the ledger."""
+    RELEASE = "release"
+    """The sealed takes were opened and checked once: it can be played and copied."""
+
+
+TRANSITIONS: Final = MappingProxyType(
+    {
+        (InterviewState.PLANNED, InterviewEvent.START): InterviewState.RECORDING,
+        (InterviewState.RECORDING, InterviewEvent.END): InterviewState.ENDED,
+        (InterviewState.ENDED, InterviewEvent.SEAL): InterviewState.SEALED,
+        (InterviewState.SEALED, InterviewEvent.RELEASE): InterviewState.AVAILABLE,
+    }
+)
+"""Every transition there is; what is not here is refused."""
+
+
+def advance(state: InterviewState, event: InterviewEvent) -> InterviewState:
+    """The state after the event. Raises Conflict `interview-state`; the caller's state is unchanged then."""
+    following = TRANSITIONS.get((state, event))
+    if following is None:
+        raise Conflict(f"an interview that is {state} cannot {event}", code="interview-state")
+    return following
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for docs/architecture.md."""
+    lines = [f"    {before} --> {after}: {event}" for (before, event), after in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {InterviewState.PLANNED}", *lines, ""])

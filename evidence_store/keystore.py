@@ -1,0 +1,107 @@
+"""Interview keys in the key store and in escrow. Format: docs/formats/manifest.md#interview-keys.
+
+The escrow is a folder of its own, on other media in a real house; its private half, the recovery key, lies elsewhere
+still. A seed is in escrow, durably, before its public half is released.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from evidence_store.authority import Authority
+from evidence_store.database.schema import InterviewRow, KeyWrapRow
+from evidence_store.errors import Conflict, NotFound, Tampered
+from evidence_store.sealing.keys import PrivateKey, PublicKey, escrow_info, lock_seed, unlock_seed
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedKey:
+    """An interview's public key as the recorder gets it, with the store's signature on it."""
+
+    public_key: PublicKey
+    signature: bytes
+
+
+class Escrow:
+    """Seeds under the recovery key's public half. Writes once; reading needs the recovery key, which is not here."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises FileNotFoundError where the recovery key's public half is missing."""
+        self._folder = folder
+        self._recovery = PublicKey((folder / "recovery.pub").read_bytes())
+
+    @staticmethod
+    def create(folder: Path, recovery: PublicKey) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / "recovery.pub").write_bytes(recovery.encoded)
+
+    def deposit(self, interview: str, private: PrivateKey) -> None:
+        """Durable when it returns."""
+        wrapped = self._recovery.wrap(private.seed, escrow_info(bytes.fromhex(interview)))
+        path = self._folder / f"{interview}.seed"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(wrapped)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def recover(self, interview: str, recovery: PrivateKey) -> PrivateKey:
+        """The seed, opened with the recovery key. Raises NotFound, CiphertextInvalid."""
+        try:
+            wrapped = (self._folder / f"{interview}.seed").read_bytes()
+        except FileNotFoundError:
+            raise NotFound("no seed of this interview in escrow", code="escrow") from None
+        return PrivateKey(recovery.unwrap(wrapped, escrow_info(bytes.fromhex(interview))))
+
+
+class KeyStore:
+    """Mints, keeps and opens interview keys."""
+
+    def __init__(self, authority: Authority, escrow: Escrow) -> None:
+        self._authority = authority
+        self._escrow = escrow
+
+    def mint(self, session: Session, row: InterviewRow, now: datetime.datetime) -> ReleasedKey:
+        """A key pair for an interview that has none. Raises Conflict where it has one.
+
+        Escrow comes first: a crash before the commit leaves a deposit that no interview refers to, which opens
+        nothing, since no recording was ever sealed to it.
+        """
+        if row.public_key is not None:
+            raise Conflict("the interview has its key already", code="interview-key")
+        private = PrivateKey.generate()
+        self._escrow.deposit(row.id, private)
+        public = private.public_key()
+        signature = self._authority.sign_interview_key(bytes.fromhex(row.id), public.encoded)
+        row.public_key, row.public_key_signature = public.encoded, signature
+        session.add(
+            KeyWrapRow(
+                interview_id=row.id,
+                kek_id="file",
+                wrapped_seed=lock_seed(self._authority.key_encryption_key, private),
+                created_at=int(now.timestamp()) * 10**9,
+            )
+        )
+        session.flush()
+        return ReleasedKey(public, signature)
+
+    def open(self, session: Session, interview: str) -> PrivateKey:
+        """The private key, checked against its public half. Raises NotFound where it was erased, Tampered."""
+        wrap = session.get(KeyWrapRow, interview)
+        row = session.get(InterviewRow, interview)
+        if wrap is None or row is None or wrap.wrapped_seed is None or row.public_key is None:
+            raise NotFound("the interview's key is not here", code="interview-key")
+        try:
+            return unlock_seed(self._authority.key_encryption_key, wrap.wrapped_seed, PublicKey(row.public_key))
+        except Tampered:
+            raise Tampered("the interview's key does not agree with its public half", code="seed-mismatch") from None

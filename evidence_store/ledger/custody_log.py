@@ -1,0 +1,134 @@
+"""Custody events in the database: one row to find each by, one ledger entry that proves it, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from evidence_store.canonical import canonical, parse
+from evidence_store.custody import Actor, ActorKind, CustodyEvent, Verb
+from evidence_store.database.schema import CustodyEventRow, LedgerEntryRow
+from evidence_store.errors import ChainBroken, Conflict, InvalidInput
+from evidence_store.identifiers import CaseNumber, InterviewId, parse_interview_id
+from evidence_store.ledger.ledger import Ledger
+
+_SCAN = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """A custody event and the index of its ledger entry."""
+
+    index: int
+    event: CustodyEvent
+
+
+def record(session: Session, ledger: Ledger, event: CustodyEvent) -> int:
+    """Writes one event; returns its ledger index. What it reports and it itself become durable in one commit.
+
+    Raises InvalidInput `cpr-number` before anything is written, Conflict `event-exists` for an id that is there (the
+    transaction is lost then), and what `Ledger.append` raises.
+    """
+    return record_all(session, ledger, [event])[0]
+
+
+def record_all(session: Session, ledger: Ledger, events: Sequence[CustodyEvent]) -> range:
+    """As `record`, for several events in their order: cheaper than one by one."""
+    for event in events:
+        event.refuse_cpr()
+    indices = ledger.append(session, [event.body() for event in events])
+    session.add_all(_row(index, event) for index, event in zip(indices, events, strict=True))
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise Conflict("an event with this id is there already", code="event-exists") from error
+    return indices
+
+
+def of_interview(session: Session, interview: InterviewId) -> list[LoggedEvent]:
+    """Everything that happened to an interview, in the ledger's order."""
+    query = select(CustodyEventRow).where(CustodyEventRow.interview_id == interview)
+    return [_logged(row) for row in session.scalars(query.order_by(CustodyEventRow.ledger_position))]
+
+
+def verify_rows(session: Session) -> int:
+    """Checks that rows and ledger bodies are one to one and say the same; returns how many there are.
+
+    To be run with `Ledger.verify_all`, which vouches for the bodies. Raises ChainBroken `custody-row-missing`,
+    `custody-row-altered`, `custody-row-unproven` (a row whose ledger body is erased or was never there).
+    """
+    checked, start = 0, 0
+    while True:
+        query = (
+            select(LedgerEntryRow.position, LedgerEntryRow.body, CustodyEventRow)
+            .outerjoin(CustodyEventRow, CustodyEventRow.ledger_position == LedgerEntryRow.position)
+            .where(LedgerEntryRow.position >= start)
+            .order_by(LedgerEntryRow.position)
+            .limit(_SCAN)
+        )
+        rows = session.execute(query).all()
+        if not rows:
+            break
+        for index, body, row in rows:
+            checked += _check_row(index, body, row)
+        start = rows[-1][0] + 1
+    # Foreign keys hold only while a database enforces them: a file edited elsewhere may know none.
+    orphan = select(CustodyEventRow.ledger_position).where(
+        CustodyEventRow.ledger_position.not_in(select(LedgerEntryRow.position))
+    )
+    unproven = session.scalars(orphan.limit(1)).first()
+    if unproven is not None:
+        raise ChainBroken(f"custody row {unproven} has no ledger entry", code="custody-row-unproven")
+    return checked
+
+
+def _check_row(index: int, body: bytes | None, row: CustodyEventRow | None) -> int:
+    if body is None:
+        if row is not None:
+            raise ChainBroken(f"custody row {index} outlives its erased body", code="custody-row-unproven")
+        return 0
+    if row is None:
+        raise ChainBroken(f"custody row {index} is missing", code="custody-row-missing")
+    try:
+        same = _logged(row).event.body() == body
+    except (InvalidInput, ValueError):
+        # Edited into something that no event can be.
+        same = False
+    if not same:
+        raise ChainBroken(f"custody row {index} is not what was recorded", code="custody-row-altered")
+    return 1
+
+
+def _row(index: int, event: CustodyEvent) -> CustodyEventRow:
+    return CustodyEventRow(
+        ledger_position=index,
+        id=event.id,
+        verb=event.verb.value,
+        at=event.at,
+        actor_kind=event.actor.kind.value,
+        actor_id=event.actor.id,
+        actor_name=event.actor.name,
+        actor_role=event.actor.role,
+        interview_id=event.interview,
+        case_number=None if event.case_number is None else event.case_number.text,
+        reason=event.reason,
+        details=canonical(dict(event.details)).decode("utf-8"),
+    )
+
+
+def _logged(row: CustodyEventRow) -> LoggedEvent:
+    event = CustodyEvent(
+        verb=Verb(row.verb),
+        at=row.at,
+        actor=Actor(ActorKind(row.actor_kind), row.actor_id, row.actor_name, row.actor_role),
+        interview=None if row.interview_id is None else parse_interview_id(row.interview_id),
+        case_number=None if row.case_number is None else CaseNumber(row.case_number),
+        reason=row.reason,
+        details=parse(row.details.encode("utf-8")),
+        id=row.id,
+    )
+    return LoggedEvent(row.ledger_position, event)

@@ -1,0 +1,209 @@
+"""A vault in a folder.
+
+    objects/<name>   the objects, read-only
+    incoming/        what is being written; nothing here has been promised
+
+An object appears under its name in one step, by a hard link, which fails when the name is taken: no reader sees
+half of it, and no writer replaces it. That holds against mistakes and crashes. Whoever is root on the machine can
+still change the disk; hashes, signatures and the ledger find it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NoSpace, NotFound
+from evidence_store.vault.vault import ListedObject, StoredObject, check_name, check_prefix
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskVault:
+    """Vault in a folder. `limit_bytes` caps the sum of its objects' sizes, as counted by this process.
+
+    Opening makes the folders and sweeps away what a crash left in `incoming`. Safe for threads; several processes
+    may share a folder, but each counts the limit for itself. Raises NoSpace.
+    """
+
+    def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
+        self._objects = root / "objects"
+        self._incoming = root / "incoming"
+        with _full_is_no_space():
+            self._objects.mkdir(parents=True, exist_ok=True)
+            self._incoming.mkdir(exist_ok=True)
+            _sync(root.parent)
+            _sync(root)
+        self.sweep()
+        self._limit = limit_bytes
+        self._counting = threading.Lock()
+        self._used = 0 if limit_bytes is None else sum(listed.size for listed in self.list())
+
+    def put(self, name: str, data: bytes) -> StoredObject:
+        path = self._path(name)
+        stored = StoredObject(name, len(data), hashlib.sha256(data).digest())
+        with _full_is_no_space():
+            # A retry after a crash between link and sync comes this way too: it must end as durable as the rest.
+            if not path.exists() and self._create(path, data):
+                return stored
+            self._check_same(path, stored)
+            self._sync_folders(path)
+        return stored
+
+    def get(self, name: str, sha256: bytes | None = None) -> bytes:
+        with self.open(name) as file:
+            data = file.read()
+        if sha256 is not None and hashlib.sha256(data).digest() != sha256:
+            raise ChainBroken("a stored object is not what was stored", code="object-altered")
+        return data
+
+    def open(self, name: str) -> BinaryIO:
+        try:
+            return self._path(name).open("rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise NotFound("no such object", code="object") from None
+
+    def read_range(self, name: str, start: int, length: int) -> bytes:
+        with self.open(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            if start < 0 or length < 0 or start + length > size:
+                raise InvalidInput("the range is not within the object", code="object-range")
+            file.seek(start)
+            return file.read(length)
+
+    def exists(self, name: str) -> bool:
+        return self._path(name).is_file()
+
+    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+        check_prefix(prefix)
+        folder = self._objects / prefix.rpartition("/")[0]
+        found = [path for path in folder.rglob("*") if path.is_file()]
+        # By name, not by path: a path sorts its parts one by one.
+        names = sorted((path.relative_to(self._objects).as_posix(), path) for path in found)
+        for name, path in names:
+            if name.startswith(prefix):
+                yield ListedObject(name, path.stat().st_size)
+
+    def sweep(self) -> int:
+        """Removes what crashed writers left in `incoming`; returns how many. Leaves alone what is being written."""
+        swept = 0
+        for path in self._incoming.iterdir():
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                # A living writer holds the lock until its file has its name, or is gone.
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+                swept += 1
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(fd)
+        return swept
+
+    def _path(self, name: str) -> Path:
+        check_name(name)
+        return self._objects / name
+
+    def _create(self, path: Path, data: bytes) -> bool:
+        """True when the object is there and durable; False when somebody else was first."""
+        self._reserve(len(data))
+        created = False
+        temporary, fd = self._open_temporary()
+        try:
+            _write_all(fd, data)
+            os.fchmod(fd, 0o444)
+            # A crash before the link leaves a file without a promise, for the sweep.
+            os.fsync(fd)
+            self._make_folders(path)
+            os.link(temporary, path)
+            created = True
+            # A crash here: the object may be gone or there, whole either way. Nobody was told that it is there.
+            self._sync_folders(path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(fd)
+            if not created:
+                self._release(len(data))
+        return True
+
+    def _open_temporary(self) -> tuple[Path, int]:
+        while True:
+            path = self._incoming / secrets.token_hex(16)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            # Another process may have swept it between these two calls.
+            if os.fstat(fd).st_nlink:
+                return path, fd
+            os.close(fd)
+
+    def _make_folders(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise Conflict("an object has the name of this one's folder", code="object-exists") from None
+
+    def _sync_folders(self, path: Path) -> None:
+        # All of them: another writer may have made one and not have synced its parent yet.
+        for folder in path.parents:
+            _sync(folder)
+            if folder == self._objects:
+                return
+
+    def _check_same(self, path: Path, stored: StoredObject) -> None:
+        taken = Conflict("another object has this name", code="object-exists")
+        if not path.is_file() or path.stat().st_size != stored.size:
+            raise taken
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").digest() != stored.sha256:
+                raise taken
+            os.fsync(file.fileno())
+
+    def _reserve(self, size: int) -> None:
+        if self._limit is None:
+            return
+        with self._counting:
+            if self._used + size > self._limit:
+                raise NoSpace("the vault has reached its limit", code="vault-full")
+            self._used += size
+
+    def _release(self, size: int) -> None:
+        if self._limit is not None:
+            with self._counting:
+                self._used -= size
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _full_is_no_space() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise NoSpace("the vault's disk is full", code="vault-full") from error
+        raise

@@ -1,0 +1,1 @@
+"""Room profiles, one TOML file a room; `hardware.profile` reads them."""

@@ -1,0 +1,183 @@
+"""One track on its way to viewers: what is remembered of it, and how its packets are renumbered for each. Pure.
+
+Packets are not cut anew: payloads go on as they came, only the header is written again. A viewer begins at a key frame.
+The packets since the last key frame are kept, so that a joiner gets a picture at once; their time stamps are pressed
+together to a millisecond a picture, since a browser would otherwise show them at their old pace and stay behind.
+"""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from recorder.peer import parse_rtp
+from recorder.sdp import Codec
+
+REMEMBERED = 2048
+"""Packets of a track that can be sent again, and that a joiner's burst may hold."""
+_HEADER = struct.Struct("!BBHLL")
+_SEQUENCE, _TIMESTAMP = 0xFFFF, 0xFFFFFFFF
+_SQUEEZED_TICKS = 90  # 1 ms of video's 90 kHz
+
+
+class SourcePacket(NamedTuple):
+    sequence: int
+    timestamp: int
+    marker: bool
+    payload: bytes
+
+
+class ClockPair(NamedTuple):
+    """One instant on the camera's clock: 64-bit NTP, RTP, and when we heard of it (monotonic ns)."""
+
+    ntp: int
+    rtp: int
+    arrival_ns: int
+
+    def at(self, now_ns: int, clock_rate: int) -> tuple[int, int]:
+        """The pair moved along the camera's own line to now: (NTP, RTP)."""
+        passed_ns = now_ns - self.arrival_ns
+        ntp = self.ntp + (passed_ns << 32) // 1_000_000_000
+        return ntp & 0xFFFFFFFFFFFFFFFF, (self.rtp + passed_ns * clock_rate // 1_000_000_000) & _TIMESTAMP
+
+
+def begins_key_frame(payload: bytes) -> bool:
+    """Whether an H.264 payload (RFC 6184) holds the start of a sequence parameter set or an IDR slice."""
+    if len(payload) < 2:
+        return False
+    unit = payload[0] & 0x1F
+    if unit == 28:  # FU-A
+        return bool(payload[1] & 0x80) and payload[1] & 0x1F in (5, 7)
+    if unit == 24:  # STAP-A
+        at = 1
+        while at + 3 <= len(payload):
+            if payload[at + 2] & 0x1F in (5, 7):
+                return True
+            at += 2 + ((payload[at] << 8) | payload[at + 1])
+        return False
+    return unit in (5, 7)
+
+
+class Source:
+    """What is remembered of one track: packets to send again, those since the last key frame, its clock."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+        self.clock: ClockPair | None = None
+        self.since_key_frame: list[SourcePacket] = []
+        self._video = codec.kind == "video"
+        self._history: dict[int, SourcePacket] = {}
+        self._newest: int | None = None
+        self._picture: list[SourcePacket] = []  # of the picture now arriving, before it is known to be a key frame
+        self._key_timestamp: int | None = None
+
+    def add(self, packet: bytes) -> SourcePacket | None:
+        """The packet's parts, remembered; None for what is not RTP, or came before."""
+        parts = parse_rtp(packet)
+        if parts is None or parts[0].sequence in self._history:
+            return None
+        header, payload = parts
+        item = SourcePacket(header.sequence, header.timestamp, header.marker, payload)
+        self._history[header.sequence] = item
+        if len(self._history) > REMEMBERED:
+            del self._history[next(iter(self._history))]
+        late = self._newest is not None and (header.sequence - self._newest) & _SEQUENCE >= 0x8000
+        if not late:
+            self._newest = header.sequence
+        if self._video:
+            self._remember(item, late)
+        return item
+
+    def again(self, sequence: int) -> SourcePacket | None:
+        return self._history.get(sequence)
+
+    def _remember(self, item: SourcePacket, late: bool) -> None:
+        if not late and (not self._picture or self._picture[-1].timestamp != item.timestamp):
+            self._picture.clear()
+        if not late:
+            self._picture.append(item)
+        if not late and item.timestamp != self._key_timestamp and begins_key_frame(item.payload):
+            self._key_timestamp = item.timestamp
+            self.since_key_frame = list(self._picture)
+        elif self.since_key_frame:
+            self.since_key_frame.append(item)
+            if len(self.since_key_frame) > REMEMBERED:
+                self.since_key_frame.clear()  # too long ago: a joiner waits for the next, which is asked for
+
+
+class Renumbering:
+    """One viewer's numbers for one medium: they run on without a jump when the camera starts again."""
+
+    def __init__(self, ssrc: int, payload_type: int, clock_rate: int) -> None:
+        self.ssrc, self._payload_type, self._clock_rate = ssrc, payload_type, clock_rate
+        # The lower half, so that the first turn-over comes late (SRTP's roll-over counter, RFC 3711, section 3.3.1).
+        self._next_sequence = secrets.randbelow(0x8000)
+        self._sequence_offset = self._timestamp_offset = 0
+        self._newest = 0
+        self._span = -1  # packets from the first of this beginning to the newest; −1: not begun
+        self._last_timestamp: int | None = None
+        self._last_ns = 0
+        self._squeezed: dict[int, int] = {}
+
+    @property
+    def begun(self) -> bool:
+        return self._span >= 0
+
+    def pause(self) -> None:
+        """Nothing more is sent until `begin`."""
+        self._span = -1
+
+    def begin(self, burst: Sequence[SourcePacket], now_ns: int, *, new_clock: bool) -> None:
+        """`burst` goes next, then the live packets. `new_clock`: its time stamps do not continue those sent before."""
+        first, live = burst[0], burst[-1].timestamp
+        self._sequence_offset = (self._next_sequence - first.sequence) & _SEQUENCE
+        if new_clock and self._last_timestamp is not None:
+            passed = max(1, (now_ns - self._last_ns) * self._clock_rate // 1_000_000_000)
+            self._timestamp_offset = (self._last_timestamp + passed - live) & _TIMESTAMP
+        self._newest, self._span = first.sequence, 0
+        older = [timestamp for timestamp in dict.fromkeys(item.timestamp for item in burst) if timestamp != live]
+        live_out = (live + self._timestamp_offset) & _TIMESTAMP
+        step = _SQUEEZED_TICKS
+        if self._last_timestamp is not None:
+            room = (live_out - self._last_timestamp) & _TIMESTAMP
+            step = min(step, room // (len(older) + 1)) if room < 1 << 31 else 0
+        count = len(older)
+        self._squeezed = {t: (live_out - (count - n) * step) & _TIMESTAMP for n, t in enumerate(older)} if step else {}
+
+    def write(self, item: SourcePacket, now_ns: int) -> bytes | None:
+        """The packet for this viewer; None before `begin` and for packets older than its beginning."""
+        if self._span < 0:
+            return None
+        ahead = (item.sequence - self._newest) & _SEQUENCE
+        if ahead < 0x8000:
+            self._newest = item.sequence
+            self._span += ahead
+            self._next_sequence = (item.sequence + self._sequence_offset + 1) & _SEQUENCE
+            self._last_ns = now_ns
+            packet = self._written(item)
+            self._last_timestamp = struct.unpack_from("!L", packet, 4)[0]
+            return packet
+        return self._written(item) if 0x10000 - ahead <= self._span else None
+
+    def again(self, sequence: int, source: Source) -> bytes | None:
+        """What this viewer got under its own `sequence`, if it is still remembered."""
+        behind = (self._newest - (sequence - self._sequence_offset)) & _SEQUENCE
+        item = source.again((sequence - self._sequence_offset) & _SEQUENCE) if behind <= self._span else None
+        return self._written(item) if item is not None else None
+
+    def clock(self, source: Source, now_ns: int) -> tuple[int, int] | None:
+        """NTP and this viewer's RTP time of now, on the camera's clock; None while the camera has not told it."""
+        if source.clock is None or not self.begun:
+            return None
+        ntp, rtp = source.clock.at(now_ns, self._clock_rate)
+        return ntp, (rtp + self._timestamp_offset) & _TIMESTAMP
+
+    def _written(self, item: SourcePacket) -> bytes:
+        timestamp = self._squeezed.get(item.timestamp) if self._squeezed else None
+        if timestamp is None:
+            timestamp = (item.timestamp + self._timestamp_offset) & _TIMESTAMP
+        second = (0x80 if item.marker else 0) | self._payload_type
+        sequence = (item.sequence + self._sequence_offset) & _SEQUENCE
+        return _HEADER.pack(0x80, second, sequence, timestamp, self.ssrc) + item.payload

@@ -1,0 +1,92 @@
+"""The device's identity: enrolment, its two signing keys, and the certificates the store issued for them.
+
+A device is a certificate authority for its takes. A new or restored disk has no enrolment and becomes a new one, so
+that take numbers never repeat under one name.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa
+
+from evidence_store import domains
+from evidence_store.canonical import Record, canonical, parse
+from evidence_store.sealing import certificates as certs
+from evidence_store.sealing.journal import Signers
+from recorder.spool import write_durably
+
+
+class Enroller(Protocol):
+    """The store, as asked to enrol a device."""
+
+    def __call__(self, enrolment: bytes, room: str, device: bytes, device_ml_dsa: bytes) -> certs.DeviceCertificates:
+        """Keys as SubjectPublicKeyInfo (DER). Raises OutOfReach, NotPermitted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Device:
+    enrolment: bytes
+    room: str
+    key: ec.EllipticCurvePrivateKey
+    ml_dsa_key: mldsa.MLDSA65PrivateKey
+    certificates: certs.DeviceCertificates
+
+    def new_take_key(self, take: int, now: datetime.datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        """A key that lives as long as its take, and the device's certificate for it."""
+        key = certs.new_key()
+        name = certs.take_name(self.enrolment, take)
+        return key, certs.issue(name, key.public_key(), self.certificates.device, self.key, now)
+
+    def signers(self, take_key: ec.EllipticCurvePrivateKey | None) -> Signers:
+        return Signers(take_key, self.key, self.ml_dsa_key)
+
+    def heartbeat(self, highest_take: int, head: bytes | None, utc_ns: int) -> bytes:
+        """What the device says of itself now and then: a hidden last take shows against it."""
+        record: Record = {
+            "enrolment": self.enrolment.hex(),
+            "head": None if head is None else head.hex(),
+            "take": highest_take,
+            "type": "vidne/heartbeat/1",
+            "utc": str(utc_ns),
+        }
+        signature = certs.sign(self.key, domains.HEARTBEAT_SIGNATURE, canonical(record))
+        return canonical({"record": record, "signatures": {"device": base64.b64encode(signature).decode("ascii")}})
+
+
+def load_or_enrol(folder: Path, room: str, enrol: Enroller) -> Device:
+    """The device of this disk, enrolled now where it is new. Raises what `enrol` raises."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    described = folder / "enrolment.json"
+    if not described.exists():
+        _enrol(folder, room, enrol)
+    record = parse(described.read_bytes())
+    key = serialization.load_pem_private_key((folder / "device.key").read_bytes(), None)
+    ml_dsa_key = serialization.load_pem_private_key((folder / "device-ml-dsa.key").read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(ml_dsa_key, mldsa.MLDSA65PrivateKey):
+        raise TypeError("device keys are of the wrong kind")
+    issued = certs.DeviceCertificates(*(certs.from_pem(record[name].encode()) for name in _CERTIFICATES))
+    return Device(bytes.fromhex(record["enrolment"]), record["room"], key, ml_dsa_key, issued)
+
+
+_CERTIFICATES = ("root", "device", "device_ml_dsa")
+
+
+def _enrol(folder: Path, room: str, enrol: Enroller) -> None:
+    enrolment, key, ml_dsa_key = secrets.token_bytes(16), certs.new_key(), mldsa.MLDSA65PrivateKey.generate()
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    issued = enrol(enrolment, room, key.public_key().public_bytes(*form), ml_dsa_key.public_key().public_bytes(*form))
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    # A crash before the description is durable leaves keys that nothing refers to: the next start enrols anew.
+    write_durably(folder / "device.key", key.private_bytes(*pem))
+    write_durably(folder / "device-ml-dsa.key", ml_dsa_key.private_bytes(*pem))
+    described = {name: certs.to_pem(getattr(issued, name)).decode() for name in _CERTIFICATES}
+    write_durably(folder / "enrolment.json", canonical({"enrolment": enrolment.hex(), "room": room, **described}))

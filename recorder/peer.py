@@ -1,0 +1,337 @@
+"""One camera's connection: its packets to the recorder's sink, and the feedback that keeps it sending.
+
+Every RTP packet is handed on in the order of arrival, duplicates included, RTX (RFC 4588) unwrapped; putting them in
+order is the track's work. This side asks by itself for what is missing (`feedback.Missing`: 0, 20, 60 and 140 ms after
+it was missed, given up at 200 ms) and for a key frame when a video packet was given up; `nack()` and `key_frame()` are
+for what only the track can see. Bandwidth: a fixed ceiling is announced (REMB), in the first two seconds often, because
+Chromium jumps to what it is told then and otherwise climbs slowly; it reacts to loss by our receiver reports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from recorder.aiortc_hooks import (
+    Bye,
+    IceSettings,
+    MediaTransport,
+    PayloadFeedback,
+    ReceiverReport,
+    RtcpPacket,
+    SenderReport,
+    TransportFeedback,
+    pack_remb_fci,
+)
+from recorder.feedback import Missing, Reception
+from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
+
+CONNECT_WITHIN_S = 10.0
+KEY_FRAME_EVERY_NS = 500_000_000
+REPORT_EVERY_S = 1.0
+BITRATE_CEILING = 6_000_000
+# Chromium begins at 300 kbit/s, at which it shrinks the picture and keeps it small, unless the answer says otherwise.
+_BITRATE_HINT = f"x-google-start-bitrate=4000;x-google-max-bitrate={BITRATE_CEILING // 1000}"
+_ASK_AGAIN_S = 0.02
+_QUIET_NS, _LINGER_NS = 100_000_000, 500_000_000
+_HEADER = struct.Struct("!BBHLL")
+_PLI, _REMB, _NACK = 1, 15, 1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A camera that has connected. `fingerprint`: of its DTLS certificate, `sha-256 AB:CD:…`; `address`: `ip:port`.
+
+    `ssrcs` are those announced in its offer (None: not announced); each packet's header has the true one.
+    """
+
+    id: str
+    camera: str
+    fingerprint: str
+    address: str | None
+    codecs: Mapping[Kind, Codec]
+    ssrcs: Mapping[Kind, int | None]
+
+
+class RtpHeader(NamedTuple):
+    sequence: int
+    timestamp: int
+    marker: bool
+    ssrc: int
+    payload_type: int
+
+
+class Sink(Protocol):
+    """The recording way's entrance. Called on the event loop while a datagram is handled: no wait, disk or cipher."""
+
+    def connected(self, connection: Connection) -> None: ...
+
+    def rtp(
+        self,
+        connection: Connection,
+        kind: Kind,
+        header: RtpHeader,
+        payload: bytes,
+        packet: bytes,
+        arrival_ns: int,
+    ) -> None:
+        """`payload` without header, extensions and padding: b"" for a padding packet, which still has its number.
+        `packet` is the whole decrypted packet; `arrival_ns` is time.monotonic_ns()."""
+
+    def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
+        """The camera's own clock: 64-bit NTP time and the RTP time of the same instant (RFC 3550, section 6.4.1)."""
+
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        """Once for each `connected`. `reason`: a code, such as `ended-by-camera`, `lost`, `replaced`, `stopped`."""
+
+
+def parse_rtp(packet: bytes) -> tuple[RtpHeader, bytes] | None:
+    """Header and payload (RFC 3550, section 5.1), without extensions and padding; None when it is not whole."""
+    if len(packet) < 12:
+        return None
+    first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(packet)
+    header = RtpHeader(sequence, timestamp, second > 127, ssrc, second & 0x7F)
+    if first == 0x80:
+        return header, packet[12:]
+    start = 12 + 4 * (first & 0x0F)
+    if first & 0x10:
+        if len(packet) < start + 4:
+            return None
+        start += 4 + 4 * ((packet[start + 2] << 8) | packet[start + 3])
+    end = len(packet) - packet[-1] if first & 0x20 else len(packet)
+    if start > end:
+        return None
+    return header, packet[start:end]
+
+
+class _Inbound:
+    """One medium of the camera: its format and what its present source has sent."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.codec = choice.codec
+        self.announced = choice.section.ssrc
+        self.reception: Reception | None = None
+        self.missing = Missing()
+        self.key_frame_asked_ns = -KEY_FRAME_EVERY_NS
+
+    @property
+    def ssrc(self) -> int | None:
+        return self.reception.ssrc if self.reception is not None else self.announced
+
+    def source(self, ssrc: int) -> Reception:
+        """The statistics of this source; a changed source number starts them, and the search for gaps, afresh."""
+        if self.reception is None or self.reception.ssrc != ssrc:
+            self.reception, self.missing = Reception(ssrc, self.codec.clock_rate), Missing()
+        return self.reception
+
+
+class Peer:
+    """From an accepted offer to the end of one camera's connection.
+
+    `ended(peer)` is called once, when everything of it is closed. `heard_ns`: when the last RTP packet came (monotonic;
+    until the first, when the peer was made), by which a stale publisher is known.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        offer: Offer,
+        sink: Sink,
+        ice: IceSettings,
+        ended: Callable[[Peer], None],
+        *,
+        connect_within_s: float = CONNECT_WITHIN_S,
+    ) -> None:
+        self.camera = camera
+        self.id = secrets.token_hex(8)
+        self.heard_ns = time.monotonic_ns()
+        self.connection: Connection | None = None
+        self.unreadable = 0
+        """Packets of an unknown payload type, or not whole."""
+        self._offer, self._chosen = offer, offer.publisher()
+        self._sink, self._ended, self._connect_within_s = sink, ended, connect_within_s
+        self._transport = MediaTransport(ice, rtp=self._rtp, rtcp=self._rtcp, state=self._state)
+        self._inbound: dict[Kind, _Inbound] = {c.codec.kind: _Inbound(c) for c in self._chosen}
+        self._formats = {i.codec.payload_type: (i, False) for i in self._inbound.values()}
+        self._formats |= {i.codec.rtx: (i, True) for i in self._inbound.values() if i.codec.rtx is not None}
+        self._up = asyncio.Event()
+        self._runner: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._asking: asyncio.TimerHandle | None = None
+
+    async def answer(self) -> str:
+        """The SDP answer, all candidates in it. Raises InvalidInput or Unavailable; the peer must then be closed."""
+        local = await self._transport.answer(canonical(self._chosen, "sendonly"))
+        self._runner = asyncio.create_task(self._run(), name=f"peer-{self.id}")
+        return answer(self._offer, self._chosen, local, rtx=True, bitrate_hint=_BITRATE_HINT)
+
+    @property
+    def lost(self) -> int:
+        """Video and audio packets that never came, or came too late to be asked for again."""
+        return sum(i.missing.given_up for i in self._inbound.values())
+
+    @property
+    def refused(self) -> int:
+        """Datagrams that SRTP refused."""
+        return self._transport.refused
+
+    def nack(self, kind: Kind, sequences: list[int]) -> None:
+        """Asks the camera to send these packets again (RFC 4585, section 6.2.1), at once."""
+        inbound = self._inbound.get(kind)
+        if inbound is not None and inbound.ssrc is not None and sequences:
+            request = TransportFeedback(fmt=_NACK, ssrc=self._transport.ssrc(kind), media_ssrc=inbound.ssrc)
+            request.lost = sequences
+            self._transport.send_rtcp(bytes(request))
+
+    def key_frame(self, kind: Kind = "video") -> None:
+        """Asks for a key frame (PLI), at most one request in half a second. FFmpeg's muxer cannot answer it."""
+        inbound, now_ns = self._inbound.get(kind), time.monotonic_ns()
+        if inbound is None or inbound.ssrc is None or now_ns - inbound.key_frame_asked_ns < KEY_FRAME_EVERY_NS:
+            return
+        inbound.key_frame_asked_ns = now_ns
+        self._transport.send_rtcp(
+            bytes(PayloadFeedback(fmt=_PLI, ssrc=self._transport.ssrc(kind), media_ssrc=inbound.ssrc))
+        )
+
+    async def linger(self) -> None:
+        """Until nothing came for 0.1 s, at most 0.5 s: a goodbye (TCP) can overtake the last pictures (UDP)."""
+        end_ns = time.monotonic_ns() + _LINGER_NS
+        while self._closer is None:
+            await asyncio.sleep(_ASK_AGAIN_S)
+            now_ns = time.monotonic_ns()
+            if now_ns >= end_ns or now_ns - self.heard_ns >= _QUIET_NS:
+                return
+
+    async def close(self, reason: str) -> None:
+        """Ends the connection; returns when its sockets and tasks are gone."""
+        self.end(reason)
+        if self._closer is not None:
+            await asyncio.shield(self._closer)
+
+    def end(self, reason: str) -> None:
+        """Begins the end, once: the sink is told at once, sockets and tasks follow (`close` waits for them)."""
+        if self._closer is not None:
+            return
+        if self._asking is not None:
+            self._asking.cancel()
+        self._closer = asyncio.create_task(self._close(), name=f"peer-{self.id}-close")
+        log.info("camera-disconnected", camera=self.camera, connection=self.id, reason=reason)
+        if self.connection is not None:
+            self._sink.disconnected(self.connection, reason)
+
+    async def _close(self) -> None:
+        try:
+            if self._runner is not None:
+                self._runner.cancel()
+                await asyncio.wait([self._runner])
+                if not self._runner.cancelled() and (error := self._runner.exception()) is not None:
+                    log.error("peer-feedback-failed", connection=self.id, error=repr(error))
+            await self._transport.close()
+        finally:
+            self._ended(self)
+
+    def _state(self, state: str) -> None:
+        if self._closer is not None:
+            return
+        if state != "connected":
+            self.end("lost" if self.connection is not None else "never-connected")
+            return
+        self.connection = Connection(
+            id=self.id,
+            camera=self.camera,
+            fingerprint=self._offer.fingerprint,
+            address=self._transport.remote_address,
+            codecs={kind: inbound.codec for kind, inbound in self._inbound.items()},
+            ssrcs={kind: inbound.announced for kind, inbound in self._inbound.items()},
+        )
+        log.info("camera-connected", camera=self.camera, connection=self.id)
+        self._sink.connected(self.connection)
+        self._up.set()
+
+    def _rtp(self, packet: bytes, arrival_ns: int) -> None:
+        connection, parts = self.connection, parse_rtp(packet)
+        if connection is None or self._closer is not None:
+            return
+        found = self._formats.get(parts[0].payload_type) if parts is not None else None
+        if parts is None or found is None:
+            self.unreadable += 1
+            return
+        self.heard_ns = arrival_ns
+        (inbound, again), (header, payload) = found, parts
+        if again:
+            if len(payload) < 2 or inbound.reception is None:
+                return  # a bandwidth probe of padding, or nothing yet that it could repeat
+            first, second = 0x80, (0x80 if header.marker else 0) | inbound.codec.payload_type
+            number = (payload[0] << 8) | payload[1]
+            payload = payload[2:]
+            header = RtpHeader(
+                number, header.timestamp, header.marker, inbound.reception.ssrc, inbound.codec.payload_type
+            )
+            packet = _HEADER.pack(first, second, number, header.timestamp, header.ssrc) + payload
+        else:
+            inbound.source(header.ssrc).received(header.sequence, header.timestamp, arrival_ns)
+        if inbound.missing.received(header.sequence, arrival_ns) and self._asking is None:
+            self._ask()
+        self._sink.rtp(connection, inbound.codec.kind, header, payload, packet, arrival_ns)
+
+    def _ask(self) -> None:
+        """Asks for what is due, and goes on every 20 ms while anything is missing."""
+        now_ns, waiting = time.monotonic_ns(), False
+        for kind, inbound in self._inbound.items():
+            before = inbound.missing.given_up
+            if due := inbound.missing.due(now_ns):
+                self.nack(kind, due)
+            if kind == "video" and inbound.missing.given_up > before:
+                self.key_frame()
+            waiting = waiting or bool(inbound.missing)
+        self._asking = asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask) if waiting else None
+
+    def _rtcp(self, packet: bytes, arrival_ns: int) -> None:
+        if self.connection is None or self._closer is not None:
+            return
+        try:
+            reports = RtcpPacket.parse(packet)
+        except (ValueError, struct.error):
+            self.unreadable += 1
+            return
+        for report in reports:
+            for kind, inbound in self._inbound.items():
+                if isinstance(report, SenderReport) and report.ssrc == inbound.ssrc:
+                    info = report.sender_info
+                    if inbound.reception is not None:
+                        inbound.reception.sender_report(info.ntp_timestamp, arrival_ns)
+                    self._sink.sender_report(self.connection, kind, info.ntp_timestamp, info.rtp_timestamp, arrival_ns)
+                elif isinstance(report, Bye) and inbound.ssrc in report.sources:
+                    log.info("camera-said-goodbye", camera=self.camera, connection=self.id, kind=kind)
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.timeout(self._connect_within_s):
+                await self._up.wait()
+        except TimeoutError:
+            self.end("never-connected")
+            return
+        for turn in range(1 << 62):
+            self._report()
+            await asyncio.sleep(REPORT_EVERY_S if turn > 10 else REPORT_EVERY_S / 5)
+
+    def _report(self) -> None:
+        now_ns = time.monotonic_ns()
+        for kind, inbound in self._inbound.items():
+            if inbound.reception is None:
+                continue
+            ours = self._transport.ssrc(kind)
+            data = bytes(ReceiverReport(ssrc=ours, reports=[inbound.reception.report(now_ns)]))
+            if "goog-remb" in inbound.codec.feedback:
+                fci = pack_remb_fci(BITRATE_CEILING, [inbound.reception.ssrc])
+                data += bytes(PayloadFeedback(fmt=_REMB, ssrc=ours, media_ssrc=0, fci=fci))
+            self._transport.send_rtcp(data)

@@ -1,0 +1,151 @@
+"""Runs the sealer in a thread that the event loop never waits for.
+
+The queue between them is bounded in time (MAX_WAITING ticks of a quarter of a second). While the disk is full or
+failing, the oldest tick is tried again and again and the others wait in memory; what no longer fits in the queue is
+refused at `offer`, and the caller declares it as a gap. Whatever was sealed before stays sealed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final
+
+import structlog
+
+from evidence_store.errors import NoSpace, Unavailable
+from recorder.sealer import Closed, Durable, Sealer, Tick, gap_record
+
+MAX_WAITING: Final = 80
+"""20 seconds of quarter-second ticks."""
+RETRY_SECONDS: Final = 0.5
+
+log = structlog.get_logger()
+
+
+class SealingThread:
+    """Owns one thread for the life of the recorder process. All public methods are for the event loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_durable: Callable[[Durable, bool], None],
+        on_disk: Callable[[str | None], None],
+    ) -> None:
+        """`on_durable(durable, segment_ended)` and `on_disk(trouble or None)` are called on `loop`."""
+        self._loop = loop
+        self._on_durable = on_durable
+        self._on_disk = on_disk
+        self._wake = threading.Condition()
+        self._ticks: collections.deque[Tick] = collections.deque()
+        self._begin: tuple[Callable[[], Sealer], Future[Sealer]] | None = None
+        self._close: tuple[Tick, Future[Closed]] | None = None
+        self._ending = False
+        self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
+        self._thread.start()
+
+    def begin(self, make: Callable[[], Sealer]) -> asyncio.Future[Sealer]:
+        """Begins a take: `make` runs in the thread. The future fails with what it raised."""
+        future: Future[Sealer] = Future()
+        with self._wake:
+            self._begin = (make, future)
+            self._wake.notify()
+        return asyncio.wrap_future(future, loop=self._loop)
+
+    def offer(self, tick: Tick) -> bool:
+        """Never waits. False where MAX_WAITING ticks wait already: the tick was not taken."""
+        with self._wake:
+            if len(self._ticks) >= MAX_WAITING:
+                return False
+            self._ticks.append(tick)
+            self._wake.notify()
+        return True
+
+    def close(self, closing: Tick) -> asyncio.Future[Closed]:
+        """Seals what waits, then `closing`, then the close. On a full disk what waits is declared lost instead."""
+        future: Future[Closed] = Future()
+        with self._wake:
+            self._close = (closing, future)
+            self._wake.notify()
+        return asyncio.wrap_future(future, loop=self._loop)
+
+    def waiting(self) -> int:
+        return len(self._ticks)
+
+    def end(self) -> None:
+        """Stops the thread. A take that is still open stays open: boot recovery closes it."""
+        with self._wake:
+            self._ending = True
+            self._wake.notify()
+        self._thread.join(timeout=5)
+
+    def _tell(self, callback: Callable[..., None], *values: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *values)
+
+    def _run(self) -> None:
+        sealer: Sealer | None = None
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._ending or self._begin or self._close or self._ticks)
+                if self._ending:
+                    break
+                begin, self._begin = self._begin, None
+                tick = self._ticks[0] if self._ticks and not begin else None
+                close = self._close if tick is None and not begin else None
+            if begin:
+                sealer = self._run_begin(*begin)
+            elif tick is not None and sealer is not None:
+                self._run_tick(sealer, tick)
+            elif tick is not None:
+                # A tick without a take: its begin failed, and the caller has been told so.
+                self._ticks.popleft()
+            elif close is not None and sealer is not None:
+                self._run_close(sealer, *close)
+                sealer = None
+        if sealer is not None:
+            sealer.forget()
+
+    def _run_begin(self, make: Callable[[], Sealer], future: Future[Sealer]) -> Sealer | None:
+        try:
+            sealer = make()
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever asked
+            future.set_exception(error)
+            return None
+        future.set_result(sealer)
+        return sealer
+
+    def _run_tick(self, sealer: Sealer, tick: Tick) -> None:
+        try:
+            durable = sealer.write(tick)
+        except (Unavailable, OSError) as error:
+            code = error.code if isinstance(error, Unavailable) else "spool-failing"
+            self._tell(self._on_disk, code)
+            with self._wake:
+                self._wake.wait_for(lambda: self._ending or self._close is not None, timeout=RETRY_SECONDS)
+                if self._close is not None and self._ticks:
+                    closing, future = self._close
+                    events = [gap_record(self._ticks[0].utc_ns, self._ticks[-1].utc_ns, code)]
+                    events += [event for each in self._ticks for event in each.events]
+                    events += closing.events
+                    self._close = (Tick(closing.messages, events, closing.monotonic_ns, closing.utc_ns), future)
+                    self._ticks.clear()
+            return
+        self._ticks.popleft()
+        self._tell(self._on_disk, None)
+        self._tell(self._on_durable, durable, sealer.segment_ended())
+
+    def _run_close(self, sealer: Sealer, closing: Tick, future: Future[Closed]) -> None:
+        with self._wake:
+            self._close = None
+        try:
+            closed = sealer.close(closing)
+        except (NoSpace, OSError) as error:
+            log.error("take_not_closed", take=sealer.folder.take, code=getattr(error, "code", "spool-failing"))
+            sealer.forget()
+            future.set_exception(error)
+            return
+        future.set_result(closed)

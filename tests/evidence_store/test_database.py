@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError
+
+from evidence_store.database.schema import AccountRow, Base, InterviewRow, LedgerHeadRow
+from evidence_store.database.session import Database, migrate
+from evidence_store.errors import OutOfReach
+
+
+def account(name: str) -> AccountRow:
+    return AccountRow(
+        id=name.ljust(32, "0"), username=name, display_name=name, role="operator", active=True, created_at=0
+    )
+
+
+def test_migrations_make_the_schema(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_migrating_again_does_nothing(database: Database) -> None:
+    with database.writing() as session:
+        session.add(account("a"))
+    database.migrate()
+    with database.reading() as session:
+        assert session.query(AccountRow).count() == 1
+        assert session.query(LedgerHeadRow).count() == 1
+
+
+def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "vidne.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE segment (x)")  # in the way of the first step, which makes it late
+    connection.close()
+    made = Database(f"sqlite:///{path}")
+    with pytest.raises(Exception, match="already exists"):
+        migrate(made.engine)
+    with made.engine.connect() as left:
+        tables = left.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'")).all()
+    made.close()
+    assert tables == ["segment"]
+
+
+def test_two_at_once_migrate_once(tmp_path: Path) -> None:
+    made = [Database(f"sqlite:///{tmp_path / 'vidne.db'}") for _ in range(2)]
+    threads = [threading.Thread(target=database.migrate) for database in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with made[0].reading() as session:
+        assert session.query(LedgerHeadRow).count() == 1
+    for database in made:
+        database.close()
+
+
+def test_sqlite_is_set_to_survive_a_power_cut_and_to_forget(database: Database) -> None:
+    with database.reading() as session:
+        found = {
+            name: session.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete", "busy_timeout", "temp_store")
+        }
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "secure_delete": 1,
+        "busy_timeout": 10_000,
+        "temp_store": 2,
+    }
+
+
+def test_what_a_block_raises_undoes_it(database: Database) -> None:
+    with pytest.raises(IntegrityError), database.writing() as session:  # noqa: PT012 - the first act is what is undone
+        session.add(account("a"))
+        session.flush()
+        session.execute(insert(AccountRow), [{"id": "b"}])
+    with database.reading() as session:
+        assert session.query(AccountRow).count() == 0
+
+
+def test_reading_writes_nothing(database: Database) -> None:
+    with database.reading() as session:
+        session.add(account("a"))
+        session.flush()
+    with database.reading() as session:
+        assert session.query(AccountRow).count() == 0
+
+
+def test_readers_go_on_beside_a_writer_and_see_one_state(database: Database) -> None:
+    with database.reading() as reader:
+        assert reader.query(AccountRow).count() == 0
+        with database.writing() as writer:
+            writer.add(account("a"))
+        assert reader.query(AccountRow).count() == 0
+    with database.reading() as reader:
+        assert reader.query(AccountRow).count() == 1
+
+
+def test_a_writer_that_waits_too_long_is_told_to_try_again(database: Database) -> None:
+    impatient = Database(str(database.engine.url))
+    with impatient.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 50")
+    with database.writing() as first:
+        first.execute(text("SELECT 1"))
+        with pytest.raises(OutOfReach) as refused, impatient.writing() as second:
+            second.execute(text("SELECT 1"))
+        assert refused.value.code == "database-out-of-reach"
+    impatient.close()
+
+
+def test_foreign_keys_hold(database: Database) -> None:
+    orphan = InterviewRow(
+        id="0" * 32,
+        case_number="0100-83986-00001-17",
+        child_ordinal=1,
+        room="r",
+        state="planned",
+        created_by="f" * 32,
+        created_at=0,
+    )
+    with pytest.raises(IntegrityError) as refused, database.writing() as session:
+        session.add(orphan)
+    assert "0100-83986" not in str(refused.value)

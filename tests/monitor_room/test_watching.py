@@ -1,0 +1,279 @@
+"""The whole live way with real parts: FFmpeg → WHIP → feed → monitor → WHEP → an aiortc viewer, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc.rtp import RtcpSrPacket, RtpPacket
+
+from monitor_room.node import MonitorNode, MonitorSettings
+from monitor_room.relay import begins_key_frame
+from recorder.feed import FeedServer, Presence
+from recorder.peer import Connection, RtpHeader
+from recorder.sdp import Kind
+from recorder.whip import Reply, WhipEndpoint
+from tests.recorder_webrtc import rig
+
+BEARER = "Bearer monitor-token"
+
+
+class FeedingSink(rig.RememberingSink):
+    """What the recorder's node does with the feed."""
+
+    def __init__(self, feed: FeedServer) -> None:
+        super().__init__()
+        self.feed = feed
+        self.indices: dict[Kind, int] = {}
+
+    def connected(self, connection: Connection) -> None:
+        super().connected(connection)
+        self.indices = self.feed.announce(connection.camera, connection.codecs)
+
+    def rtp(
+        self, connection: Connection, kind: Kind, header: RtpHeader, payload: bytes, packet: bytes, arrival_ns: int
+    ) -> None:
+        super().rtp(connection, kind, header, payload, packet, arrival_ns)
+        self.feed.send(self.indices[kind], packet, arrival_ns)
+
+    def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
+        super().sender_report(connection, kind, ntp, rtp, arrival_ns)
+        self.feed.report(self.indices[kind], ntp, rtp, arrival_ns)
+
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        super().disconnected(connection, reason)
+        self.feed.withdraw(connection.camera)
+
+
+@dataclass
+class Room:
+    node: MonitorNode
+    whip: WhipEndpoint
+    sink: FeedingSink
+    url: str
+    presences: list[Presence] = field(default_factory=list)
+    key_frames: list[tuple[str, Kind]] = field(default_factory=list)
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    presences: list[Presence] = []
+    key_frames: list[tuple[str, Kind]] = []
+    feed = FeedServer(
+        tmp_path / "feed", key_frame=lambda camera, kind: key_frames.append((camera, kind)), presence=presences.append
+    )
+    await feed.start()
+    sink = FeedingSink(feed)
+    sock = rig.free_socket()
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    whip = WhipEndpoint(base_url=url, token_of={"wide": rig.TOKEN}.get, sink=sink, ice=rig.LOOPBACK)
+    node = MonitorNode(MonitorSettings(tmp_path / "feed", "http://monitor", "monitor-token"))
+    await node.start()
+    async with rig.serving(rig.whip_routes(whip), sock):
+        yield Room(node, whip, sink, url, presences, key_frames)
+        await node.stop()
+        await whip.stop()
+    await feed.stop()
+
+
+class Watcher:
+    """A real viewer that keeps packets undecoded; `lossy` drops every tenth video packet the first time it comes."""
+
+    def __init__(self, pc: RTCPeerConnection, lossy: bool) -> None:
+        self.pc, self.lossy = pc, lossy
+        self.packets: dict[str, list[RtpPacket]] = {"video": [], "audio": []}
+        self.reports: dict[str, list[tuple[int, int]]] = {"video": [], "audio": []}
+        self.first_ns = 0
+        self.seen: set[int] = set()
+        self.dropped = 0
+        self.video_format = -1
+        for transceiver in pc.getTransceivers():
+            self._listen(transceiver.kind, transceiver.receiver)
+        self._ice = pc.getTransceivers()[0].receiver.transport.transport
+        self._receive, self._ice._recv = self._ice._recv, self._lose
+
+    async def _lose(self) -> bytes:
+        """What the wire gives, without what it loses: before SRTP, which would take a second copy for a replay."""
+        while True:
+            data: bytes = await self._receive()
+            number = int.from_bytes(data[2:4], "big")
+            video = 127 < data[0] < 192 and data[1] & 0x7F == self.video_format and number not in self.seen
+            if not (self.lossy and video and number % 10 == 0 and len(self.packets["video"]) > 20):
+                return data
+            self.seen.add(number)
+            self.dropped += 1
+
+    def _listen(self, kind: str, receiver: Any) -> None:
+        handle_rtp, handle_rtcp = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
+
+        async def rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
+            self.first_ns = self.first_ns or time.monotonic_ns()
+            self.packets[kind].append(packet)
+            await handle_rtp(packet, arrival_time_ms)
+
+        async def rtcp(packet: object) -> None:
+            if isinstance(packet, RtcpSrPacket):
+                self.reports[kind].append((packet.sender_info.ntp_timestamp, packet.sender_info.rtp_timestamp))
+            await handle_rtcp(packet)
+
+        receiver._handle_rtp_packet, receiver._handle_rtcp_packet = rtp, rtcp
+
+    def receiver(self, kind: str) -> RTCRtpReceiver:
+        return next(t.receiver for t in self.pc.getTransceivers() if t.kind == kind)
+
+
+@contextlib.asynccontextmanager
+async def watching(
+    room: Room, viewer: str = "account-1", *, lossy: bool = False
+) -> AsyncIterator[tuple[Watcher, Reply]]:
+    pc, offer = await rig.offer_of("video", "audio", direction="recvonly")
+    try:
+        reply = await room.node.whep.post("wide", viewer, "application/sdp", offer.encode(), BEARER)
+        assert reply.status == 201, reply.body
+        watcher = Watcher(pc, lossy)
+        watcher.video_format = int(reply.body.decode().partition("m=video ")[2].split("\r")[0].split(" ")[2])
+        await pc.setRemoteDescription(RTCSessionDescription(reply.body.decode(), "answer"))
+        yield watcher, reply
+    finally:
+        await pc.close()
+
+
+async def live(room: Room) -> None:
+    await rig.until(lambda: "video" in room.node.fanout.codecs("wide"))
+
+
+def session_of(reply: Reply) -> str:
+    return reply.headers["Location"].rpartition("/")[2]
+
+
+async def test_picture_and_sound_on_the_cameras_clock(room: Room, clip: Path) -> None:
+    async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
+        await live(room)
+        await rig.until(lambda: len(room.sink.packets["video"]) > 40)
+        began_ns = time.monotonic_ns()
+        async with watching(room) as (watcher, reply):
+            assert "a=sendonly" in reply.body.decode()
+            await rig.until(lambda: len(watcher.packets["video"]) > 60 and len(watcher.packets["audio"]) > 60)
+            assert (watcher.first_ns - began_ns) / 1e9 < 1.0
+            await rig.until(lambda: watcher.reports["video"] and watcher.reports["audio"])
+            joined = room.presences[0]
+            assert (joined.event, joined.viewer, joined.camera) == ("joined", "account-1", "wide")
+            listed = room.node.whep.viewers(BEARER)
+            assert b'"viewer": "account-1"' in listed.body
+
+            begin = [watcher.packets["video"][n].payload for n in range(3)]
+            assert any(begins_key_frame(payload) for payload in begin)
+            sent = [payload for _, payload in room.sink.packets["video"]]
+            got = [packet.payload for packet in watcher.packets["video"]]
+            start = sent.index(got[0])
+            assert got == sent[start : start + len(got)]
+            for kind in ("video", "audio"):
+                numbers = [packet.sequence_number for packet in watcher.packets[kind]]
+                assert numbers == [(numbers[0] + n) & 0xFFFF for n in range(len(numbers))]
+            stamps = [packet.timestamp for packet in watcher.packets["video"]]
+            assert all(((b - a) & 0xFFFFFFFF) < 90_000 for a, b in pairwise(stamps))
+
+            # Both media's reports lie on the lines that the camera's own reports draw: lip sync is the camera's.
+            for kind, rate in (("video", 90_000), ("audio", 48_000)):
+                camera_ntp, camera_rtp = room.sink.reports[kind][0]  # type: ignore[index]
+                viewer_ntp, viewer_rtp = watcher.reports[kind][-1]
+                by_ntp = (viewer_ntp - camera_ntp) / (1 << 32)
+                by_rtp = ((viewer_rtp - camera_rtp + (1 << 31)) % (1 << 32) - (1 << 31)) / rate
+                assert by_ntp == pytest.approx(by_rtp, abs=0.01)
+
+            await watcher.receiver("video")._send_rtcp_pli(watcher.packets["video"][0].ssrc)
+            await rig.until(lambda: ("wide", "video") in room.key_frames)
+            ended = await room.node.whep.delete("wide", session_of(reply), BEARER)
+            assert ended.status == 200
+            await rig.until(lambda: [p.event for p in room.presences] == ["joined", "left"])
+            assert room.node.roster.watching() == []
+
+
+async def test_a_viewer_that_loses_packets_gets_them_again_and_loses_alone(room: Room, clip: Path) -> None:
+    async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
+        await live(room)
+        async with watching(room) as (calm, _), watching(room, "account-2", lossy=True) as (lossy, _):
+            await rig.until(lambda: lossy.dropped >= 5)
+            await asyncio.sleep(0.4)
+            numbers = sorted({packet.sequence_number for packet in lossy.packets["video"]})
+            assert numbers == list(range(numbers[0], numbers[-1] + 1))
+            assert len(calm.packets["video"]) == len({packet.sequence_number for packet in calm.packets["video"]})
+
+
+async def test_the_picture_goes_on_when_the_camera_comes_back(room: Room, clip: Path) -> None:
+    async with watching_after_start(room, clip) as watcher:
+        before = len(watcher.packets["video"])
+        await asyncio.sleep(2.1)
+        async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
+            await rig.until(lambda: len(watcher.packets["video"]) > before + 30)
+        assert [end[1] for end in room.sink.ends] == ["replaced"]
+        for kind, rate in (("video", 90_000), ("audio", 48_000)):
+            packets = watcher.packets[kind]
+            numbers = [packet.sequence_number for packet in packets]
+            assert numbers == [(numbers[0] + n) & 0xFFFF for n in range(len(numbers))]
+            jumps = [(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in pairwise(packets)]
+            assert max(jumps) < 8 * rate
+            assert len({packet.ssrc for packet in packets}) == 1
+
+
+@contextlib.asynccontextmanager
+async def watching_after_start(room: Room, clip: Path) -> AsyncIterator[Watcher]:
+    """A viewer whose camera has just been killed."""
+    async with contextlib.AsyncExitStack() as stack:
+        async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
+            await live(room)
+            watcher, _ = await stack.enter_async_context(watching(room))
+            await rig.until(lambda: len(watcher.packets["video"]) > 20)
+        yield watcher
+
+
+async def test_a_lease_that_runs_out_cuts_the_picture(room: Room, clip: Path) -> None:
+    async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
+        await live(room)
+        async with watching(room) as (watcher, reply):
+            await rig.until(lambda: len(watcher.packets["video"]) > 5)
+            session = session_of(reply)
+            assert room.node.whep.renew("wide", session, BEARER).status == 204
+            room.node.whep.cut_off(time.monotonic_ns() + 14_000_000_000)
+            assert room.node.roster.watching() != []
+            room.node.whep.cut_off(time.monotonic_ns() + 16_000_000_000)
+            assert room.node.roster.watching() == []
+            await asyncio.sleep(0.2)  # what was already in the socket
+            count = len(watcher.packets["video"])
+            await asyncio.sleep(0.3)
+            assert len(watcher.packets["video"]) == count
+            assert room.node.whep.renew("wide", session, BEARER).status == 404
+            await rig.until(lambda: [p.event for p in room.presences] == ["joined", "left"])
+
+
+async def test_what_whep_refuses(room: Room, clip: Path) -> None:
+    post = room.node.whep.post
+    pc, offer = await rig.offer_of("video", "audio", direction="recvonly")
+    vp8, without = await rig.offer_of("video", "audio", direction="recvonly", h264=False)
+    idle = await post("wide", "a", "application/sdp", offer.encode(), BEARER)
+    assert (idle.status, rig.code_of(idle), idle.headers["Retry-After"]) == (409, "not-live", "2")
+    async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
+        await live(room)
+        refused = await post("wide", "a", "application/sdp", without.encode(), BEARER)
+        assert (refused.status, rig.code_of(refused)) == (406, "codec-unsupported")
+        assert b"Chrome" in refused.body
+        for reply, status in (
+            (await post("wide", "a", "application/sdp", offer.encode(), "Bearer other"), 401),
+            (await post("wide", "a", "text/plain", offer.encode(), BEARER), 415),
+            (await post("wide", "", "application/sdp", offer.encode(), BEARER), 400),
+            (await post("wide", "a", "application/sdp", b"v=0\r\n" + bytes(70_000), BEARER), 413),
+            (await room.node.whep.delete("wide", "no-such", BEARER), 404),
+            (room.node.whep.viewers(None), 401),
+        ):
+            assert reply.status == status
+    assert room.node.whep.get().status == 200
+    await pc.close()
+    await vp8.close()
