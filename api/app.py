@@ -53,6 +53,7 @@ def create_app(services: Services, settings: WebSettings, routers: Sequence[APIR
         raise ValueError(f"routes without a gate: {', '.join(missing)}")
     app.add_middleware(BodyLimit, limit=settings.body_limit, limits=settings.body_limits)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    app.add_middleware(problems.UnexpectedErrors)
     app.add_middleware(SecurityHeaders, secure=settings.secure)
     return app
 

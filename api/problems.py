@@ -6,6 +6,7 @@ Each row says what happened, what is safe, and what to do next. Nothing that cam
 from __future__ import annotations
 
 import secrets
+import traceback
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +14,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.web import page
 from evidence_store.errors import (
@@ -232,10 +235,36 @@ async def _invalid_request(request: Request, _error: Exception) -> Response:
     return problem_response(request, "invalid-input")
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    reference = secrets.token_hex(4)
-    log.error("unexpected error", error=type(error).__name__, reference=reference)
-    return problem_response(request, "error", reference=reference)
+class UnexpectedErrors:
+    """Turns what nobody expected into a problem, and logs its kind and place: its words may hold a case number.
+
+    Sits inside the security headers, so that these answers carry them too.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_noticed(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noticed)
+        except ClientDisconnect:
+            # Whoever asked has gone: nobody is left to answer, and nothing is wrong here.
+            return
+        except Exception as error:  # noqa: BLE001  the last place where an error can become an answer
+            reference = secrets.token_hex(4)
+            places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-6:]]
+            log.error("unexpected error", error=type(error).__name__, places=places, reference=reference)
+            if started or scope["type"] != "http":
+                # Half an answer is out: only a broken connection tells the other side that it is not whole.
+                raise RuntimeError(f"answer cut short, reference {reference}") from None
+            await problem_response(Request(scope), "error", reference=reference)(scope, receive, send)
 
 
 def install(app: FastAPI) -> None:
@@ -243,4 +272,3 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(VidneError, _vidne_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid_request)
-    app.add_exception_handler(Exception, _unexpected)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -118,9 +119,11 @@ class BodyLimit:
 
         try:
             await self._app(scope, receive_counted, send_unless_exceeded)
-        finally:
-            if exceeded and not started:
-                await self._refuse(scope, receive, send)
+        except ClientDisconnect:
+            if not exceeded:
+                raise
+        if exceeded and not started:
+            await self._refuse(scope, receive, send)
 
     @staticmethod
     async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

@@ -57,7 +57,7 @@ class WhepEndpoint:
             if self._stopped or len(self._sessions) >= self._capacity:
                 raise Unavailable("The monitor room cannot take another viewer now.", code="overloaded")
             live = self._fanout.codecs(camera)
-            if "video" not in live:
+            if not live:
                 raise Conflict("This camera is not live.", code="not-live")
             offer = parse_offer(body)
             chosen = offer.viewer(live)

@@ -139,7 +139,7 @@ class Offer:
         Raises InvalidInput: `too-many-media`, `wrong-direction`, `codec-unsupported`, `no-video`.
         """
         chosen = self._choose(("recvonly", "sendrecv"), "A viewer must receive: offer its media as recvonly.", camera)
-        if not any(choice.codec.kind == "video" for choice in chosen):
+        if "video" in camera and not any(choice.codec.kind == "video" for choice in chosen):
             raise InvalidInput("The viewer's offer has no video section to show the picture in.", code="no-video")
         return chosen
 

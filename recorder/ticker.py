@@ -110,10 +110,7 @@ def describe_init(init: bytes) -> Record:
 
 def track_event(entry: TrackEntry, event: Event, origin_utc_ns: int) -> Record:
     """A track's event as it goes into the journal: by the track's index, gaps with times that stand alone."""
-    record: Record = {**event, "track": entry.index, "type": event["kind"]}
-    del record["kind"]
-    if record["type"] == "connection":
-        record["type"] = "track-connection"  # the camera's own event names its fingerprint and address
+    record: Record = {**event, "track": entry.index}
     if record["type"] == "gap":
         for name in ("from", "to"):
             media = int(record[name])

@@ -26,7 +26,6 @@ _IF_ANY = frozenset({Gap.PAUSE, Gap.NO_KEY_FRAME, Gap.NO_MEDIA, Gap.NO_CONNECTIO
 
 @dataclass(frozen=True, slots=True)
 class _Laid:
-    decode: int
     present: int
     heard: Heard
     epoch: int
@@ -145,27 +144,15 @@ class Timeline:
         self._append(heard, mapping, present, self._enter_epoch(heard, present))
 
     def _append(self, heard: Heard, mapping: Mapping, present: int, init: bytes | None) -> None:
-        # RTP tells when to show, not when to decode. With pictures sent out of order, each is decoded when it came:
-        # at its own time, or right after the one before, with a negative offset back to its own time.
-        decode = max(present, self._decode + 1)
-        if self._laid and self._laid[-1].mapping is mapping and decode - self._decode <= self.codec.timescale // 2:
-            self._delta = decode - self._decode
-        self._decode = decode
+        if self._laid and self._laid[-1].mapping is mapping:
+            step = present - self._laid[-1].present
+            if 0 < step <= self.codec.timescale // 2:
+                self._delta = step
         self._index = heard.index
         self._bytes += len(heard.unit.data)
-        self._laid.append(
-            _Laid(
-                decode,
-                present,
-                heard,
-                self._epoch,
-                self._epoch_codec,
-                mapping,
-                heard.unit.arrival_ns < self.started_ns,
-                init,
-            )
-        )
-        self.end = max(self.end, decode + self._estimate(heard.unit))
+        pre_roll = heard.unit.arrival_ns < self.started_ns
+        self._laid.append(_Laid(present, heard, self._epoch, self._epoch_codec, mapping, pre_roll, init))
+        self.end = max(self.end, present + self._estimate(heard.unit))
 
     def gap(self, reason: Gap, packets: int = 0, units: int = 0) -> None:
         """A stretch from the end of what is laid is missing, until the next whole unit."""
@@ -222,11 +209,10 @@ class Timeline:
 
     def _fragment(self, run: list[_Laid]) -> Fragment:
         first, last = run[0], run[-1]
-        durations = [after.decode - before.decode for before, after in pairwise(run)]
-        durations.append(self._estimate(last.heard.unit))
+        decode = self._decoding(run)
         samples = [
-            Sample(one.heard.unit.data, duration, _starts(one.heard.unit), one.present - one.decode)
-            for one, duration in zip(run, durations, strict=True)
+            Sample(one.heard.unit.data, after - at, _starts(one.heard.unit), one.present - at)
+            for one, (at, after) in zip(run, pairwise(decode), strict=True)
         ]
         self._sequence += 1
         mapping, least = first.mapping, min(one.present for one in run)
@@ -236,13 +222,13 @@ class Timeline:
             epoch=first.epoch,
             init=first.init,
             codec=first.codec,
-            data=fragment(self._sequence, first.decode, samples),
+            data=fragment(self._sequence, decode[0], samples),
             timescale=self.codec.timescale,
             sequence=self._sequence,
-            base=first.decode,
+            base=decode[0],
             first=least,
             last=max(one.present for one in run),
-            duration=sum(durations),
+            duration=decode[-1] - decode[0],
             samples=len(run),
             key_frames=tuple(one.present for one in run if self.codec is Codec.H264 and _starts(one.heard.unit)),
             incomplete=sum(not one.heard.unit.complete for one in run),
@@ -255,6 +241,23 @@ class Timeline:
             sender_utc_ns=None if utc is None else utc + self._ns(least - mapping.media),
             uncertainty_ns=mapping.uncertainty_ns,
         )
+
+    def _decoding(self, run: list[_Laid]) -> list[int]:
+        """When each sample is decoded, and when the last one ends.
+
+        RTP tells when to show, not when to decode: the same, while that rises. Pictures sent out of order are decoded
+        at an even pace in the order they came, each with an offset back or forth to its own time.
+        """
+        shown = [one.present for one in run]
+        if all(before < after for before, after in pairwise([self._decode, *shown])):
+            decode = [*shown, shown[-1] + self._estimate(run[-1].heard.unit)]
+        else:
+            count, least, greatest = len(shown), min(shown), max(shown)
+            begin = max(self._decode + 1, least)
+            end = max(greatest + ((greatest - least) // (count - 1) if count > 1 else self._delta), begin + count)
+            decode = [begin + (end - begin) * index // count for index in range(count + 1)]
+        self._decode = decode[-2]
+        return decode
 
     def _map(self, heard: Heard, connection: str, clock: StreamClock) -> Mapping:
         before = self._mapping

@@ -40,7 +40,7 @@ async def prepare(
     services: Serviced,
     account: Preparer,
     case: Annotated[str, Form(alias="case_number", max_length=64)] = "",
-    child: Annotated[str, Form(alias="child_ordinal", max_length=8)] = "1",
+    child: Annotated[str, Form(alias="child_ordinal", max_length=8)] = "",
 ) -> Response:
     """Prepare an interview; 303 to its page, or the form again with the field's error."""
     try:

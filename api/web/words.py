@@ -89,6 +89,7 @@ COPY_STATES: Final[dict[str, str]] = {
 
 VERBS: Final[dict[str, str]] = {
     Verb.INTERVIEW_CREATED: "Videoafhøring oprettet",
+    Verb.INTERVIEW_SEARCHED: "Sag søgt frem",
     Verb.INTERVIEW_KEY_MINTED: "Nøgle dannet",
     Verb.INTERVIEW_STARTED: "Videoafhøring startet",
     Verb.INTERVIEW_ENDED: "Videoafhøring afsluttet",

@@ -19,7 +19,7 @@ from tests.api.fakes import World
 
 def test_every_error_of_the_tree_has_a_row() -> None:
     for _, kind in inspect.getmembers(errors, inspect.isclass):
-        if issubclass(kind, VidneError) and kind not in (VidneError,):
+        if issubclass(kind, VidneError) and kind is not VidneError:
             assert PROBLEMS[problem_code(kind("x"))].status >= 400
 
 
@@ -84,6 +84,20 @@ async def test_an_unexpected_error_says_nothing_of_itself(signed_in: SignedIn, m
     assert "secret" not in answer.text
     assert len(answer.json()["reference"]) == 8
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_log_tells_where_and_not_what(
+    signed_in: SignedIn, made: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(interview: str) -> object:
+        raise RuntimeError("secret detail 0100-83986-00001-17")
+
+    made.interviews.get = broken  # type: ignore[assignment,method-assign]
+    operator = await signed_in(Role.OPERATOR)
+    assert (await operator.get("/afhoering/x")).status_code == 500
+    logged = capsys.readouterr().out
+    assert "broken:" in logged
+    assert "secret" not in logged
 
 
 async def signed_in_without_front(signed_in: SignedIn) -> Browser:

@@ -29,9 +29,9 @@ def boxes(data: bytes) -> Iterator[tuple[str, bytes]]:
         at += size
 
 
-def fragmented(arguments: list[str]) -> tuple[bytes, list[bytes]]:
+def fragmented(arguments: str) -> tuple[bytes, list[bytes]]:
     """The initialisation segment and the fragments of what ffmpeg makes of these arguments."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments.split()]
     command += ["-f", "mp4", "-movflags", "empty_moov+default_base_moof", "-frag_duration", "2000000", "pipe:1"]
     made = subprocess.run(command, check=True, capture_output=True).stdout
     init, fragments = b"", []
@@ -50,12 +50,11 @@ def tracks() -> dict[str, tuple[bytes, list[bytes]]]:
     made = {}
     for camera, (pattern, tone) in PATTERNS.items():
         made[f"{camera}-video"] = fragmented(
-            ["-f", "lavfi", "-i", f"{pattern}=size=640x360:rate=25:duration={SECONDS}", "-c:v", "libx264"]
-            + ["-profile:v", "baseline", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-g", "100"]
-            + ["-sc_threshold", "0", "-level", "3.0", "-video_track_timescale", "90000"]
+            f"-f lavfi -i {pattern}=size=640x360:rate=25:duration={SECONDS} -c:v libx264 -profile:v baseline "
+            "-level 3.0 -pix_fmt yuv420p -preset ultrafast -g 100 -sc_threshold 0 -video_track_timescale 90000"
         )
         made[f"{camera}-audio"] = fragmented(
-            ["-f", "lavfi", "-i", f"sine=frequency={tone}:sample_rate=48000:duration={SECONDS}", "-c:a", "libopus"]
+            f"-f lavfi -i sine=frequency={tone}:sample_rate=48000:duration={SECONDS} -c:a libopus"
         )
     return made
 

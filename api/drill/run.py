@@ -1,0 +1,340 @@
+"""The steps of a drill, in order, each with its figures. A step that fails ends the drill; what ran is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import typer
+from rich.console import Console
+from sqlalchemy import select
+
+from api.drill.package import flip_one_byte, run_script, unpack, verified
+from api.drill.viewer import watch
+from api.drill.visitor import DrillFailed, Visitor
+from api.processes.demo import demo_key, make_clips
+from api.processes.house import answers, camera_program, programs
+from api.processes.supervisor import Supervisor
+from api.settings import Secrets, Settings
+from api.wiring import DEMO_ACCOUNTS, Store, open_store
+from evidence_store.audit import Audit
+from evidence_store.canonical import parse
+from evidence_store.database.schema import CopyRow, InterviewRow
+from evidence_store.errors import VidneError
+from evidence_store.intake import segments_of
+from evidence_store.sealed import media_span, takes_of
+
+FAULTS: Final = ("kill",)
+CASE_NUMBER: Final = "0100-83986-00001-26"
+STEP_WITHIN: Final = 60.0
+LOST_AT_MOST: Final = 0.5
+BACK_WITHIN: Final = 8.0
+
+
+@dataclass(slots=True)
+class Step:
+    name: str
+    ok: bool
+    seconds: float
+    detail: str
+
+
+@dataclass(slots=True)
+class Drill:
+    """One rehearsal. `figures` collects what was measured."""
+
+    settings: Settings
+    fault: str | None
+    audio_only: bool
+    seconds: float
+    tell: Callable[[Step], None]
+    steps: list[Step] = field(default_factory=list)
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+    interview: str = ""
+    killed_at: float = 0.0
+    fingerprint: str = ""
+    package: Path | None = None
+
+    # Steps
+
+    async def run(self) -> bool:
+        supervisor = self._supervisor()
+        running = asyncio.create_task(supervisor.run())
+        operator, staff, prosecutor = (Visitor(self.settings.api_url) for _ in range(3))
+        try:
+            async with operator, staff, prosecutor:
+                for name, work in (
+                    ("cameras up", lambda: self._cameras_up(operator, staff, prosecutor)),
+                    ("interview started", lambda: self._start(operator)),
+                    ("live view", lambda: self._live(staff)),
+                    ("recorded", lambda: self._record(supervisor)),
+                    ("stopped and sealed", lambda: self._stop(operator)),
+                    ("audited", self._audit),
+                    ("copy made", lambda: self._copy(prosecutor)),
+                    ("copy unpacked", self._unpack),
+                    ("checked by vidne verify", self._verify),
+                    ("checked by verify.sh", self._script),
+                    ("flipped byte found", self._flip),
+                ):
+                    if not await self._step(name, work):
+                        return False
+        finally:
+            supervisor.stop()
+            with suppress(asyncio.CancelledError):
+                await running
+        return True
+
+    def _supervisor(self) -> Supervisor:
+        cameras = [camera_program(self.settings, camera) for camera in self.settings.room_profile().cameras]
+        log = os.open(self.settings.data / "drill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return Supervisor([*programs(self.settings, room=True, web=True), *cameras], log, lambda name, what: None)
+
+    async def _step(self, name: str, work: Callable[[], Awaitable[str]]) -> bool:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(STEP_WITHIN + self.seconds):
+                detail, ok = await work(), True
+        except TimeoutError:
+            detail, ok = "took too long", False
+        except (DrillFailed, VidneError, httpx.HTTPError, OSError, ValueError) as error:
+            detail, ok = f"{type(error).__name__}: {error}", False
+        step = Step(name, ok, round(time.monotonic() - began, 3), detail)
+        self.steps.append(step)
+        self.tell(step)
+        return ok
+
+    async def _cameras_up(self, *visitors: Visitor) -> str:
+        await answers(self.settings)
+        for visitor, name in zip(visitors, ("operator", "barnehus", "anklager"), strict=True):
+            password = next(each.password for each in DEMO_ACCOUNTS if each.username == name)
+            await visitor.sign_in(name, password)
+        while True:
+            cameras = (await self._room()).get("cameras", [])
+            if cameras and all(each["connected"] and each["silence"] is not None for each in cameras):
+                break
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)  # a key frame of each, so that the start has its pre-roll
+        return f"{len(cameras)} cameras are sending"
+
+    async def _room(self) -> dict[str, Any]:
+        """The recorder's own word; empty while it does not answer."""
+        token = Secrets(self.settings.run_folder).token("room")
+        try:
+            async with httpx.AsyncClient(base_url=self.settings.recorder_url, trust_env=False) as client:
+                reply = await client.get("/room/state", headers={"Authorization": f"Bearer {token}"}, timeout=2.0)
+        except httpx.HTTPError:
+            return {}
+        described: dict[str, Any] = reply.json() if reply.is_success else {}
+        return described
+
+    async def _start(self, operator: Visitor) -> str:
+        page = await operator.submit("/afhoering", "/afhoering", case_number=CASE_NUMBER, child_ordinal="1")
+        self.interview = page.rsplit("/", 1)[1]
+        began = time.monotonic()
+        await operator.submit(f"{page}/start", page)
+        while True:
+            described = await self._room()
+            if described.get("durable_tick") is not None:
+                break
+            await asyncio.sleep(0.02)
+        self.figures["start_to_durable_s"] = round(time.monotonic() - began, 3)
+        return f"take {described['take']}, first tick durable after {self.figures['start_to_durable_s']} s"
+
+    async def _live(self, staff: Visitor) -> str:
+        profile = self.settings.room_profile()
+        camera = profile.cameras[0]
+        seen = await watch(staff, profile.room, camera.id, 2.0, video=camera.video)
+        if camera.video and seen.pictures < 30:
+            raise DrillFailed(f"only {seen.pictures} pictures in 2 s")
+        if seen.sounds < 50:
+            raise DrillFailed(f"only {seen.sounds} packets of sound in 2 s")
+        self.figures["live_first_s"] = round(seen.first, 3)
+        if seen.age is not None:
+            self.figures["live_age_median_s"] = round(seen.age, 3)
+        age = "" if seen.age is None else f", median age {1000 * seen.age:.0f} ms decoded"
+        return f"first after {seen.first:.2f} s, {seen.pictures} pictures, {seen.sounds} sounds{age}"
+
+    async def _record(self, supervisor: Supervisor) -> str:
+        if self.fault != "kill":
+            await asyncio.sleep(self.seconds)
+            described = await self._room()
+            return f"{self.seconds:.0f} s, {described['durable_tick'] + 1} ticks durable, alarms {described['alarms']}"
+        await asyncio.sleep(self.seconds / 2)
+        before = await self._room()
+        self.killed_at = time.time()
+        os.kill(supervisor.pids["recorder"], signal.SIGKILL)
+        began = time.monotonic()
+        while True:
+            described = await self._room()
+            if described.get("durable_tick") is not None and described["take"] != before["take"]:
+                break
+            await asyncio.sleep(0.02)
+        back = time.monotonic() - began
+        self.figures["kill_to_durable_s"] = round(back, 3)
+        if back > BACK_WITHIN:
+            raise DrillFailed(f"the next tick was durable only after {back:.1f} s")
+        await asyncio.sleep(self.seconds / 2)
+        return f"killed with signal 9 mid-recording; take {described['take']} durable after {back:.2f} s"
+
+    async def _stop(self, operator: Visitor) -> str:
+        page = f"/afhoering/{self.interview}"
+        began = time.monotonic()
+        await operator.submit(f"{page}/stop", page)
+        stopped = time.monotonic() - began
+        store = self._store()
+        while True:
+            with store.book.reading() as session:
+                row = session.get_one(InterviewRow, self.interview)
+                if row.manifest_object is not None:
+                    manifest = parse(store.book.vault.get(row.manifest_object, row.manifest_sha256))
+                    break
+            await asyncio.sleep(0.02)
+        self.figures["stop_to_sealed_s"] = round(time.monotonic() - began, 3)
+        detail = f"answered after {stopped:.2f} s, sealed after {self.figures['stop_to_sealed_s']} s, "
+        detail += f"{len(manifest['takes'])} takes, {len(manifest['gaps'])} gaps declared"
+        return detail + (self._check_gap(store, manifest["gaps"]) if self.fault == "kill" else "")
+
+    def _check_gap(self, store: Store, gaps: list[dict[str, Any]]) -> str:
+        """What the kill cost, from what was stored: raises DrillFailed unless little, and declared with both times."""
+        declared = [gap for gap in gaps if gap["reason"] == "crashed"]
+        if len(declared) != 1 or declared[0]["to"] is None:
+            raise DrillFailed(f"the gap is not declared with both times: {gaps}")
+        with store.book.reading() as session:
+            take = takes_of(session, self.interview)[0]
+            tracks = store.playback.start(take.enrolment, take.n).tracks
+            span = media_span(take, segments_of(session, take.enrolment, take.n), tracks)
+        lost = self.killed_at - (span[1] if span else 0) / 1e9
+        gap = (int(declared[0]["to"]) - int(declared[0]["from"])) / 1e9
+        self.figures["durable_before_kill_s"] = round(lost, 3)
+        self.figures["gap_s"] = round(gap, 3)
+        if lost > LOST_AT_MOST:
+            raise DrillFailed(f"what was durable ends {lost:.2f} s before the kill")
+        return f"; durable to {lost:.2f} s before the kill, gap of {gap:.2f} s declared"
+
+    def _store(self) -> Store:
+        return open_store(self.settings)
+
+    async def _audit(self) -> str:
+        store = self._store()
+        report = await asyncio.to_thread(Audit(store.book, store.authority).run)
+        self.fingerprint = store.authority.fingerprint
+        bad = [f"{each.name}: {each.detail}" for each in report.findings if not each.ok]
+        if bad:
+            raise DrillFailed("; ".join(bad))
+        return f"{len(report.findings)} findings, all well; {report.findings[0].detail}"
+
+    async def _copy(self, prosecutor: Visitor) -> str:
+        began = time.monotonic()
+        _, key = demo_key(self.settings.data)
+        form = f"/sager/{self.interview}/kopi"
+        page = await prosecutor.submit(form, form, purpose="Øvelse af beviskopi", recipient=key)
+        copy, store = page.rsplit("/", 1)[1], self._store()
+        target = self.settings.data / "copy.tar.age"
+        while (size := await prosecutor.download(f"{page}/hent", target)) is None:
+            with store.book.reading() as session:
+                failure = session.scalars(select(CopyRow.failure).where(CopyRow.id == copy)).one()
+            if failure is not None:
+                raise DrillFailed(f"the copy failed: {failure}")
+            await asyncio.sleep(0.1)
+        self.figures["copy_s"], self.figures["copy_bytes"] = round(time.monotonic() - began, 3), size
+        return f"{size / 1e6:.1f} MB for one age recipient after {self.figures['copy_s']} s"
+
+    async def _unpack(self) -> str:
+        folder = self.settings.data / "unpacked"
+        folder.mkdir()
+        key_file, _ = demo_key(self.settings.data)
+        self.package = await asyncio.to_thread(unpack, self.settings.data / "copy.tar.age", key_file, folder)
+        if not (self.package / "data" / "viewing" / "visningskopi.mp4").exists():
+            raise DrillFailed("the package has no viewing copy")
+        return f"{sum(1 for each in self.package.rglob('*') if each.is_file())} files"
+
+    def _folder(self) -> Path:
+        if self.package is None:
+            raise DrillFailed("there is no package")
+        return self.package
+
+    async def _verify(self) -> str:
+        began = time.monotonic()
+        report = await asyncio.to_thread(verified, self._folder(), self.fingerprint)
+        self.figures["verify_s"] = round(time.monotonic() - began, 3)
+        if not report.ok:
+            raise DrillFailed("; ".join(f"{check.name}: {check.detail}" for check in report.failures))
+        return ", ".join(check.name for check in report.checks)
+
+    async def _script(self) -> str:
+        code, said = await asyncio.to_thread(run_script, self._folder(), self.fingerprint)
+        if code != 0:
+            raise DrillFailed(f"exit {code}: {said[-500:]}")
+        wrong, _ = await asyncio.to_thread(run_script, self._folder(), "0" * 64)
+        if wrong == 0:
+            raise DrillFailed("verify.sh took a wrong fingerprint")
+        return f"{sum(line.startswith('OK') for line in said.splitlines())} checks held, a wrong fingerprint did not"
+
+    async def _flip(self) -> str:
+        found = await asyncio.to_thread(flip_one_byte, self._folder(), self.fingerprint)
+        return f"{found.file}: {found.by_verify[:160]}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def run_drill(data: Path | None, *, fault: str | None, audio_only: bool, seconds: float, as_json: bool) -> bool:
+    """Runs one drill and prints it; True when every step held. A temporary folder is removed again."""
+    with tempfile.TemporaryDirectory(prefix="vidne-drill-") as temporary:
+        folder = (data or Path(temporary)).absolute()
+        if (folder / "store").exists():
+            typer.echo(f"{folder} holds a store already: a drill takes an empty folder.", err=True)
+            return False
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        port, recorder_port, monitor_port = free_ports(3)
+        settings = Settings(
+            data=folder, port=port, recorder_port=recorder_port, monitor_port=monitor_port, demo=True,
+            profile="audio_only" if audio_only else "demo",
+        )  # fmt: skip
+
+        def tell(step: Step) -> None:
+            line = f"{'OK  ' if step.ok else 'FAIL'} {step.seconds:6.2f} s  {step.name}: {step.detail}"
+            typer.echo(line, err=as_json)
+
+        make_clips(settings, Console(stderr=True))
+        drill = Drill(settings, fault, audio_only, seconds, tell)
+        began = time.monotonic()
+        ok = asyncio.run(drill.run())
+        drill.figures["seconds"] = round(time.monotonic() - began, 3)
+        if not ok:
+            _show_log(folder / "drill.log")
+    if as_json:
+        steps = [
+            {"detail": step.detail, "name": step.name, "ok": step.ok, "seconds": step.seconds} for step in drill.steps
+        ]
+        typer.echo(json.dumps({"figures": drill.figures, "ok": ok, "steps": steps}, ensure_ascii=False))
+    else:
+        typer.echo(f"{'The drill held' if ok else 'The drill FAILED'}, {drill.figures['seconds']} s.")
+    return ok
+
+
+def _show_log(path: Path) -> None:
+    """The processes' last words, for whoever looks into a failed drill."""
+    if path.exists():
+        for line in path.read_text(errors="replace").splitlines()[-40:]:
+            typer.echo(f"  {line}", err=True)

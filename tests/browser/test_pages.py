@@ -1,0 +1,216 @@
+"""The pages in a real Chromium: accessibility, the keyboard, the recording lamp, and the player."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from api.services import Alarm, Lamp
+from evidence_store.people import Role
+from tests.api.fakes import CASE, NOON
+from tests.browser.conftest import House, Recorded
+from tests.browser.serving import CHROMIUM
+
+ROOT = Path(__file__).parents[2]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+VENDOR = ROOT / "api" / "web" / "static" / "vendor" / ".lock-sha256"
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM.exists() and AXE.exists() and VENDOR.exists()), reason="needs Chromium and scripts/assets"
+)
+
+VIDEOS = "[...document.querySelectorAll('video')]"
+EXPECTED_REFUSALS = ("409", "422")
+
+
+def accessible(page: Page) -> None:
+    """WCAG 2.1 A and AA as far as axe-core can tell."""
+    # Through the debugger: the page's own policy lets no such script in.
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})")
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]] == []
+
+
+def no_sideways_scroll(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def quiet(house: House) -> None:
+    assert [said for said in house.complaints if not any(code in said for code in EXPECTED_REFUSALS)] == []
+
+
+@pytest.mark.parametrize("width", [320, 820, 1280, 1920])
+def test_every_page_is_accessible_and_fits(width: int, house: House, recorded: Recorded) -> None:
+    interview = recorded()
+    planned = house.planned(2)
+    visits: dict[Role | None, list[str]] = {
+        None: ["/log-ind", "/nowhere"],
+        Role.OPERATOR: ["/afhoering", f"/afhoering/{planned}", f"/afhoering/{interview}/kvittering", "/sager"],
+        Role.HOUSE_STAFF: ["/monitorrum"],
+        Role.PROSECUTOR: [
+            "/sager",
+            f"/sager/{interview}",
+            f"/sager/{interview}/beviskaede",
+            f"/sager/{interview}/kopi",
+        ],
+        Role.ADMINISTRATOR: ["/system"],
+    }
+    for role, paths in visits.items():
+        page = house.page(role, width)
+        for path in paths:
+            page.goto(house.url + path)
+            accessible(page)
+            no_sideways_scroll(page)
+        page.context.close()
+
+
+def test_every_lamp_is_accessible(house: House) -> None:
+    interview = house.planned()
+    page = house.page(Role.OPERATOR)
+    for lamp in Lamp:
+        house.made.room.lamp = lamp
+        house.made.room.alarms = (Alarm("camera-lost", NOON, "Nær"),) if lamp is Lamp.ALARM else ()
+        page.goto(f"{house.url}/afhoering/{interview}")
+        expect(page.locator(f".lamp--{lamp}")).to_be_visible()
+        accessible(page)
+
+
+def test_a_recording_by_keyboard_alone(house: House) -> None:
+    page = house.page(Role.OPERATOR)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skipnav"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "case_number"
+    page.keyboard.type("010170-1234")
+    page.keyboard.press("Enter")
+    expect(page.locator(".error-summary")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#case_number")).to_be_focused()
+    page.keyboard.type(CASE)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#start-button")
+    walk_to(page, "start-button")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#stop-button")
+    walk_to(page, "stop-button")
+    page.wait_for_timeout(2500)
+    assert page.evaluate("document.activeElement.id") == "stop-button", "polling must not take the focus"
+    page.keyboard.press("Enter")
+    expect(page.locator("#stop-dialog [data-close-dialog]")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#stop-button")).to_be_focused()
+    assert house.made.room.interview is not None
+    page.keyboard.press("Enter")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/kvittering")
+    assert house.made.room.interview is None
+    quiet(house)
+
+
+def walk_to(page: Page, wanted: str) -> None:
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == wanted:
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", "the focus must be seen"
+            return
+    raise AssertionError(f"Tab never came to {wanted}")
+
+
+def test_the_lamp_follows_the_room_and_says_when_it_is_not_known(house: House) -> None:
+    interview = house.planned()
+    page = house.page(Role.OPERATOR)
+    page.goto(f"{house.url}/afhoering/{interview}")
+    page.click("#start-button")
+    lamp = page.locator(".lamp")
+    expect(lamp).to_contain_text("Optager")
+    house.made.room.lamp = Lamp.NOT_DURABLE
+    expect(lamp).to_contain_text("Optagelsen er ikke sikret")
+    house.made.room.reachable = False
+    expect(lamp).to_contain_text("Tilstanden er ukendt")
+    house.made.room.reachable, house.made.room.lamp = True, Lamp.RECORDING
+    expect(lamp).to_contain_text("Billede og lyd er forseglet")
+    page.route("**/rum/**", lambda route: route.abort())
+    expect(page.locator("[data-stale]")).to_contain_text("Siden får ikke svar", timeout=10_000)
+    page.unroute("**/rum/**")
+    expect(page.locator("[data-stale]")).to_be_empty(timeout=10_000)
+
+
+def test_signed_out_elsewhere_the_page_goes_to_sign_in(house: House) -> None:
+    page = house.page(Role.HOUSE_STAFF)
+    house.made.accounts.sessions.clear()
+    page.wait_for_url("**/log-ind")
+
+
+def until(page: Page, condition: str, seconds: float = 10) -> None:
+    """Asks through the debugger: a waiting function in the page would need what its policy forbids."""
+    for _ in range(int(seconds * 20)):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came true: {condition}")
+
+
+def open_player(house: House, interview: str) -> Page:
+    page = house.page(Role.PROSECUTOR)
+    page.goto(f"{house.url}/sager/{interview}")
+    page.fill("#purpose", "Vurdering af tiltalespørgsmålet")
+    page.get_by_role("button", name="Åbn gennemsyn").click()
+    until(page, "document.querySelectorAll('video').length == 2")
+    until(page, f"{VIDEOS}.every(v => v.readyState >= 2)")
+    return page
+
+
+def times(page: Page) -> list[float]:
+    found: list[float] = page.evaluate(f"{VIDEOS}.map(v => v.currentTime)")
+    return found
+
+
+def test_player_plays_two_pictures_together_and_only_when_asked(house: House, recorded: Recorded) -> None:
+    page = open_player(house, recorded())
+    accessible(page)
+    page.wait_for_timeout(700)
+    assert times(page) == [0, 0]
+    page.keyboard.press("k")
+    until(page, f"{VIDEOS}[0].currentTime > 1.5")
+    first, second = times(page)
+    assert abs(first - second) < 0.2
+    decoded = page.evaluate(f"{VIDEOS}.map(v => v.getVideoPlaybackQuality().totalVideoFrames)")
+    assert min(decoded) > 15
+    assert page.evaluate(f"{VIDEOS}.map(v => v.muted)") == [False, True]
+    page.keyboard.press("k")
+    expect(page.locator("[data-play-text]")).to_have_text("Afspil")
+    stopped = times(page)
+    page.wait_for_timeout(500)
+    assert times(page) == stopped
+    quiet(house)
+
+
+def test_seeking_begins_at_the_segment_with_the_last_key_frame(house: House, recorded: Recorded) -> None:
+    page = open_player(house, recorded())
+    page.wait_for_timeout(500)
+    house.media.asked.clear()
+    # 15 s lies in segment 7, which holds no key frame: its pictures build on the one at 12 s, in segment 6.
+    page.locator("[data-seek]").evaluate("(range) => { range.value = 15; range.dispatchEvent(new Event('input')); }")
+    until(page, f"{VIDEOS}.every(v => !v.seeking && v.readyState >= 2)")
+    assert [number for track, number in house.media.asked if track == "wide-video"][:2] == [6, 7]
+    assert all(abs(each - 15) < 0.1 for each in times(page))
+    page.locator("[data-seek]").blur()
+    page.keyboard.press("j")
+    until(page, f"{VIDEOS}.every(v => !v.seeking && v.readyState >= 2)")
+    assert all(abs(each - 5) < 0.1 for each in times(page))
+    quiet(house)
+
+
+def test_player_stops_at_a_segment_that_fails_its_check(house: House, recorded: Recorded) -> None:
+    house.media.damaged = {3}
+    page = open_player(house, recorded())
+    page.keyboard.press("k")
+    problem = page.locator("[data-problem]")
+    expect(problem).to_contain_text("Kontrollen af beviset fejlede")
+    expect(problem).to_contain_text("0:00:06")
