@@ -180,6 +180,8 @@ class _Publication:
         self._stop = stop
         self._log = log
         self._connected = asyncio.Event()
+        self._epoch = math.floor(time.time())
+        """Unix time of the container's time 0."""
 
     async def run(self, publishing: Callable[[], None]) -> _Outcome:
         try:
@@ -198,6 +200,9 @@ class _Publication:
         """FFmpeg, and whoever listens to it; on leaving both have ended."""
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostats", "-nostdin", "-v", "level+info"]
         command += ["-nofind_stream_info", "-f", "nut", "-i", "pipe:0", "-map", "0", "-c", "copy"]
+        # Sender reports say when RTP time 0 was. Left to itself the muxer takes the moment of its handshake, and its
+        # reports are then wrong by the wait for the next whole second.
+        command += ["-copyts", "-start_time_realtime", str(self._epoch * 1_000_000)]
         command += ["-f", "whip", "-whip_flags", "dtls_active", "-rtp_history", "2048", url]
         pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         ffmpeg = await asyncio.create_subprocess_exec(
@@ -241,7 +246,7 @@ class _Publication:
         """Hand FFmpeg each chunk when it is due by the wall clock, which is what the picture's clock shows."""
         origin = math.ceil(time.time() + 0.05)
         offset = Fraction(origin) % self._clip.seconds if self._clip.in_step else Fraction(0)
-        chunks = paced_chunks(self._clip, offset)
+        chunks = paced_chunks(self._clip, offset, Fraction(origin - self._epoch))
         with contextlib.closing(chunks):
             for number, chunk in enumerate(_without(chunks, given)):
                 early = origin + chunk.due - time.time()

@@ -120,10 +120,10 @@ def primer(clip: Clip) -> bytes:
     raise AssertionError("a loop has no end")
 
 
-def paced_chunks(clip: Clip, offset: Fraction) -> Generator[Chunk, None, None]:
+def paced_chunks(clip: Clip, offset: Fraction, begin: Fraction = Fraction(0)) -> Generator[Chunk, None, None]:
     """The clip from `offset` seconds into its loop, over and over, without end.
 
-    Times in the container begin at zero. Chunks are in order of `due`; the first holds what comes before any packet
+    Times in the container begin at `begin`; `due` counts from zero. Chunks are in order of `due`; the first holds what comes before any packet
     too. With a picture, `offset` must be the time of a key frame, or nothing can be seen until the next one.
     """
     pipe = _Pipe()
@@ -133,10 +133,10 @@ def paced_chunks(clip: Clip, offset: Fraction) -> Generator[Chunk, None, None]:
         if clip.video:
             out = nut.add_stream_from_template(source.streams.video[0])
             BitStreamFilterContext(_BYTE_STREAM, source.streams.video[0], out)  # gives the track its parameters
-            lanes.append(_due_packets(clip, "video", out, offset, Fraction(0)))
+            lanes.append(_due_packets(clip, "video", out, offset, begin, Fraction(0)))
         if clip.audio:
             out_audio = nut.add_stream_from_template(source.streams.audio[0])
-            lanes.append(_due_packets(clip, "audio", out_audio, offset, SOUND_AHEAD if clip.video else Fraction(0)))
+            lanes.append(_due_packets(clip, "audio", out_audio, offset, begin, SOUND_AHEAD if clip.video else Fraction(0)))
         nut.start_encoding()
         for due, packet in merge(*lanes, key=lambda item: item[0]):
             nut.mux(packet)
@@ -145,7 +145,7 @@ def paced_chunks(clip: Clip, offset: Fraction) -> Generator[Chunk, None, None]:
 
 
 def _due_packets(
-    clip: Clip, media: str, out: av.VideoStream | av.AudioStream, offset: Fraction, ahead: Fraction
+    clip: Clip, media: str, out: av.VideoStream | av.AudioStream, offset: Fraction, begin: Fraction, ahead: Fraction
 ) -> Iterator[tuple[Fraction, Packet]]:
     """One track's packets, each with the time when it is to be handed over, without end."""
     clock = Fraction(1, 90_000) if media == "video" else Fraction(1, 48_000)
@@ -155,7 +155,7 @@ def _due_packets(
                 continue
             packet = av.Packet(bytes(read))
             packet.stream, packet.time_base, packet.is_keyframe = out, clock, read.is_keyframe
-            packet.pts = packet.dts = round(at / clock)
+            packet.pts = packet.dts = round((begin + at) / clock)
             yield at - ahead, packet
 
 

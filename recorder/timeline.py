@@ -199,13 +199,23 @@ class Timeline:
         """True while there is something for the next cut."""
         return bool(self._laid or self._events)
 
-    def close(self, now_ns: int) -> None:
-        """Nothing more comes: a gap that is still open, or a silence too long to be one, lasts until now."""
-        now = self._media(now_ns)
+    def close(self, now_ns: int, clock: StreamClock | None) -> None:
+        """Nothing more comes: a gap that is still open, or a silence too long to be one, lasts until now.
+
+        Now, less what this sender's media takes to come here: what was not yet due is not missing.
+        """
+        now = self._media(now_ns - self._lag_ns(clock))
         if self._gap is None and now - self.end > self._hole:
             self.gap(Gap.NO_MEDIA)
         if self._gap is not None:
             self._close_gap(max(now, self.end))
+
+    def _lag_ns(self, clock: StreamClock | None) -> int:
+        """From where a unit lies to when it comes, at the least; 0 where nothing is known of it."""
+        mapping, delay = self._mapping, None if clock is None else clock.delay_ns()
+        if mapping is None or delay is None:
+            return 0
+        return max(0, delay + self._ns(mapping.rtp) - self._local_ns(mapping.media))
 
     def _fragment(self, run: list[_Laid]) -> Fragment:
         first, last = run[0], run[-1]

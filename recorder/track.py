@@ -243,7 +243,7 @@ class Track:
             self._flush(self._connection)
         self._tell_trailing_loss(self._timeline)
         self._running = False
-        self._timeline.close(now_ns)
+        self._timeline.close(now_ns, None if self._connection is None else self._connection.clock)
 
     def _flush(self, connection: _Connection) -> None:
         for event in connection.packets.flush():
