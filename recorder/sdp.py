@@ -124,13 +124,13 @@ class Offer:
         return next(s for s in self.sections if not s.disabled).fingerprints[0]
 
     def publisher(self) -> tuple[Choice, ...]:
-        """What is recorded of a camera's offer: its first H.264, and Opus when it has sound.
+        """What is recorded of a camera's or microphone's offer: its first H.264, its Opus, or both.
 
-        Raises InvalidInput: `too-many-media`, `wrong-direction`, `codec-unsupported`, `no-video`.
+        Raises InvalidInput: `too-many-media`, `wrong-direction`, `codec-unsupported`, `no-media`.
         """
         chosen = self._choose(("sendonly", "sendrecv"), "A camera must send: offer its media as sendonly.")
-        if not any(choice.codec.kind == "video" for choice in chosen):
-            raise InvalidInput("The offer has no picture: offer one video section with H.264.", code="no-video")
+        if not chosen:
+            raise InvalidInput("The offer has nothing to record: offer H.264, Opus, or both.", code="no-media")
         return chosen
 
     def viewer(self, camera: Mapping[Kind, Codec]) -> tuple[Choice, ...]:

@@ -31,6 +31,7 @@ _STATUS_OF_CODE = {
     "too-many-media": HTTPStatus.UNPROCESSABLE_ENTITY,
     "wrong-direction": HTTPStatus.UNPROCESSABLE_ENTITY,
     "not-bundled": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "no-media": HTTPStatus.UNPROCESSABLE_ENTITY,
     "no-video": HTTPStatus.UNPROCESSABLE_ENTITY,
     "codec-unsupported": HTTPStatus.NOT_ACCEPTABLE,
     "no-trickle": HTTPStatus.METHOD_NOT_ALLOWED,

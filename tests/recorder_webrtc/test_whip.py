@@ -61,7 +61,6 @@ async def test_bodies_that_are_no_offer(
     [
         (("video", "video"), "sendonly", True, 422, "too-many-media"),
         (("audio", "audio", "video"), "sendonly", True, 422, "too-many-media"),
-        (("audio",), "sendonly", True, 422, "no-video"),
         (("video",), "recvonly", True, 422, "wrong-direction"),
         (("video", "audio"), "sendonly", False, 406, "codec-unsupported"),
     ],
@@ -74,6 +73,14 @@ async def test_offers_that_cannot_be_recorded(
     await pc.close()
     assert (reply.status, rig.code_of(reply)) == (status, code)
     assert endpoint.peer("wide") is None
+
+
+async def test_a_microphone_alone_is_recorded(endpoint: WhipEndpoint) -> None:
+    pc, offer = await rig.offer_of("audio")
+    reply = await endpoint.post("wide", "application/sdp", offer.encode(), BEARER)
+    assert reply.status == 201
+    await endpoint.stop()
+    await pc.close()
 
 
 async def test_overload_and_conflict_say_when_to_come_back(endpoint: WhipEndpoint) -> None:

@@ -60,12 +60,12 @@ window.addEventListener("pageshow", (event) => {
 // Sound in the monitor room: one camera's microphone at a time, after the person has asked for it.
 const soundButton = document.querySelector("[data-sound-button]");
 soundButton?.addEventListener("click", () => {
-  const on = soundButton.getAttribute("aria-pressed") !== "true";
+  const on = !soundButton.hasAttribute("data-on");
   for (const { element, video } of tiles) {
     video.muted = !(on && "sound" in element.dataset);
     if (!video.muted) video.play();
   }
-  soundButton.setAttribute("aria-pressed", String(on));
+  soundButton.toggleAttribute("data-on", on);
   soundButton.querySelector("[data-sound-text]").textContent = on ? "Slå lyd fra" : "Slå lyd til";
 });
 

@@ -1,0 +1,98 @@
+"""Sealing on one core against the tools that do the same by hand: hash, encrypt, hash, durable.
+
+Ours is the recording way itself, from messages to a durable spool: commitment, Cobblestone-256, hash, record, chain,
+P-256 signature, one write and one fdatasync a tick, a new key each eight ticks. The peer is `openssl dgst -sha256` of
+the clear bytes, `age -r` and `openssl dgst -sha256` of what came out, with one fsync at the end: it neither signs nor
+survives a cut in the middle. Both are held to the same core, children included, and write to the same disk.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from evidence_store.authority import create, load
+from evidence_store.sealing.certificates import to_der
+from evidence_store.sealing.journal import TrackEntry
+from evidence_store.sealing.keys import PrivateKey
+from evidence_store.sealing.tick import Kind, Message
+from recorder.device import load_or_enrol
+from recorder.sealer import Sealer, Tick
+from recorder.spool import Spool
+from recorder.take import Order
+from tests.bench.figures import Figure, take_turns
+from tests.bench.moments import BORN, NOW_NS
+
+MEBIBYTE = 1 << 20
+TOTAL = 64 * MEBIBYTE
+TRACKS = [TrackEntry(0, "wide-video", "wide", "video", 90_000), TrackEntry(1, "close-video", "close", "video", 90_000)]
+MESSAGE = MEBIBYTE // 2
+"""A quarter of a second of a camera at 16 Mbit/s: two such cameras make a tick of 1 MiB."""
+
+
+class Room:
+    """A recorder's disk with a device on it, and an order to record."""
+
+    def __init__(self, folder: Path) -> None:
+        create(folder / "keys", BORN)
+        authority = load(folder / "keys")
+        self.device = load_or_enrol(
+            folder / "device",
+            "bench",
+            lambda enrolment, _room, key, ml_dsa: authority.enrol(enrolment, key, ml_dsa, BORN),
+        )
+        self.spool = Spool(folder / "room")
+        interview, public = secrets.token_bytes(16), PrivateKey.generate().public_key().encoded
+        signature = authority.sign_interview_key(interview, public)
+        self.order = Order(interview, public, signature, to_der(authority.store), None)
+
+    def record(self, messages: list[bytes]) -> None:
+        """One take of these messages, two a tick; durable and closed when it returns, and then removed."""
+        clock = {"monotonic_ns": 0, "utc_ns": NOW_NS}
+        sealer = Sealer.begin(self.device, self.spool, self.order, TRACKS, None, **clock, boot="bench")
+        for index in range(0, len(messages), 2):
+            tick = [Message(Kind.MEDIA, track, 0, messages[index + track], 1, {"samples": 8}) for track in (0, 1)]
+            sealer.write(Tick(tick, [], index, NOW_NS + index))
+        sealer.close(Tick([], [], len(messages), NOW_NS + len(messages)))
+        shutil.rmtree(sealer.folder.path)
+
+
+class ByHand:
+    """The same with openssl and age, from a file in memory to a file beside the spool."""
+
+    def __init__(self, memory: Path, disk: Path, data: bytes) -> None:
+        self._clear, self._sealed = memory / "clear", disk / "sealed.age"
+        self._clear.write_bytes(data)
+        made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True)
+        self._recipient = made.stderr.strip().rpartition(" ")[2]
+
+    def seal(self) -> None:
+        subprocess.run(["openssl", "dgst", "-sha256", self._clear], stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(["age", "-r", self._recipient, "-o", self._sealed, self._clear], check=True)
+        with self._sealed.open("rb") as file:
+            os.fsync(file.fileno())
+        subprocess.run(["openssl", "dgst", "-sha256", self._sealed], stdout=subprocess.DEVNULL, check=True)
+        self._sealed.unlink()
+
+
+def measure(runs: int) -> Figure:
+    """MiB/s. Raises FileNotFoundError where age or openssl is missing."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,  # noqa: S108
+            tempfile.TemporaryDirectory(prefix="vidne-bench-") as disk,
+        ):
+            data = secrets.token_bytes(TOTAL)
+            messages = [data[at : at + MESSAGE] for at in range(0, TOTAL, MESSAGE)]
+            room, by_hand = Room(Path(disk)), ByHand(Path(memory), Path(disk), data)
+            ours, peer = take_turns(lambda: room.record(messages), by_hand.seal, runs)
+    finally:
+        os.sched_setaffinity(0, before)
+    mebibytes = TOTAL / MEBIBYTE
+    return Figure("seal", "MiB/s", mebibytes / ours, mebibytes / peer, "higher", 1.5, runs)
