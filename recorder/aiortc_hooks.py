@@ -11,6 +11,7 @@ starts a transport call. The pins are exact: on an upgrade, read the named place
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import inspect
 import ipaddress
@@ -23,7 +24,7 @@ from functools import cache, partial
 from typing import Any
 
 import structlog
-from aioice import ice
+from aioice import ice, stun
 from aioice.candidate import Candidate, candidate_foundation, candidate_priority
 from aiortc import (
     RTCBundlePolicy,
@@ -68,7 +69,10 @@ __all__ = [
 
 PINS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (ice.Connection, ("_protocols", "_nominated", "_queue", "get_component_candidates", "gather_candidates")),
+    (
+        ice.Connection,
+        ("_protocols", "_nominated", "_queue", "get_component_candidates", "gather_candidates", "query_consent"),
+    ),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
     (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
     (RTCRtpReceiver, ("receive", "stop", "transport")),
@@ -80,6 +84,8 @@ _SO_RCVBUFFORCE = 33
 _LARGEST = 2048
 _TRAILER = 4 + 16 + 128  # SRTCP index, tag and key identifier (libsrtp's maxima)
 _WAITING_LIMIT = 256
+CONSENT_EVERY_S = 5.0
+CONSENT_WITHIN_S = 30.0
 _AIORTC_ERRORS = (ValueError, AssertionError, InternalError, InvalidAccessError, InvalidStateError, OperationError)
 
 log = structlog.get_logger(__name__)
@@ -224,6 +230,7 @@ class MediaTransport:
         self._dtls: Any = None
         self._inward: Any = None
         self._outward: Any = None
+        self._heard_ns = time.monotonic_ns()
         self.refused = 0
         """Datagrams that SRTP refused: forged, replayed, or too large."""
         self.dropped = 0
@@ -254,6 +261,7 @@ class MediaTransport:
             vars(transceiver.receiver)["receive"] = _nothing
             vars(transceiver.sender)["send"] = _nothing
         vars(connection)["get_component_candidates"] = self._candidates
+        vars(connection)["query_consent"] = self._consent
         dtls.on("statechange", self._changed)
         dtls.transport.on("statechange", self._changed)
         self._dtls, self._ice = dtls, connection
@@ -326,7 +334,31 @@ class MediaTransport:
         if packet is None:
             self.refused += 1
         else:
+            self._heard_ns = arrival_ns
             handler(packet, arrival_ns)
+
+    async def _consent(self) -> None:
+        """In place of aioice's consent checks (RFC 7675), which FFmpeg's WHIP muxer answers only during its handshake:
+        a camera that sends for hours would be cut off after thirty seconds.
+
+        A packet that SRTP takes shows that the other side is there and wants this connection. Only where none comes is
+        it asked, and lost after CONSENT_WITHIN_S without either.
+        """
+        while True:
+            await asyncio.sleep(CONSENT_EVERY_S)
+            if time.monotonic_ns() - self._heard_ns < CONSENT_EVERY_S * 1e9:
+                continue
+            for pair in self._ice._nominated.values():
+                request = self._ice.build_request(pair, nominate=False)
+                key = self._ice.remote_password.encode()
+                with contextlib.suppress(stun.TransactionError):  # no answer: the time since the last one says enough
+                    await pair.protocol.request(request, pair.remote_addr, integrity_key=key, retransmissions=0)
+                    self._heard_ns = time.monotonic_ns()
+            if time.monotonic_ns() - self._heard_ns > CONSENT_WITHIN_S * 1e9:
+                # aioice cancels this task when it closes: it must not wait for itself.
+                self._ice._query_consent_task = None
+                await self._ice.close()
+                return
 
     def send_rtp(self, packet: bytes) -> bool:
         """Sends at once or not at all: False, and counted, when the socket is full or there is no connection."""

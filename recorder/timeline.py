@@ -137,7 +137,7 @@ class Timeline:
                 self.need_key()
             return
         self._need_key = False
-        if self._gap is None and present - self.end > self._hole:
+        if self._gap is None and present - self._promised() > self._hole:
             self.gap(Gap.NO_MEDIA)
         if self._gap is not None and unit.complete:
             self._close_gap(present)
@@ -157,11 +157,18 @@ class Timeline:
     def gap(self, reason: Gap, packets: int = 0, units: int = 0) -> None:
         """A stretch from the end of what is laid is missing, until the next whole unit."""
         if self._gap is None:
-            self._gap = _OpenGap(reason, self.end)
+            self._gap = _OpenGap(reason, self._promised())
         elif _STRENGTH[reason] > _STRENGTH[self._gap.reason]:
             self._gap.reason = reason
         self._gap.packets += packets
         self._gap.units += units
+
+    def _promised(self) -> int:
+        """Until when nothing can be missing: the end of what is laid; with nothing laid, the start being pressed.
+
+        The origin may lie before that, where another track's pre-roll begins.
+        """
+        return max(self.end, self._media(self.started_ns)) if self.empty else self.end
 
     def disconnected(self) -> None:
         """The connection is gone; the next one begins with a key frame."""

@@ -6,11 +6,9 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +18,14 @@ import typer
 from rich.console import Console
 from sqlalchemy import select
 
+from api.drill.house import House, loopback_settings
 from api.drill.package import flip_one_byte, run_script, unpack, verified
 from api.drill.viewer import watch
 from api.drill.visitor import DrillFailed, Visitor
 from api.processes.demo import demo_key, make_clips
-from api.processes.house import answers, camera_program, programs
-from api.processes.supervisor import Supervisor
-from api.settings import Secrets, Settings
-from api.wiring import DEMO_ACCOUNTS, Store, open_store
+from api.processes.house import camera_program
+from api.settings import Settings
+from api.wiring import Store, open_store
 from evidence_store.audit import Audit
 from evidence_store.canonical import parse
 from evidence_store.database.schema import CopyRow, InterviewRow
@@ -69,36 +67,26 @@ class Drill:
     # Steps
 
     async def run(self) -> bool:
-        supervisor = self._supervisor()
-        running = asyncio.create_task(supervisor.run())
-        operator, staff, prosecutor = (Visitor(self.settings.api_url) for _ in range(3))
-        try:
-            async with operator, staff, prosecutor:
-                for name, work in (
-                    ("cameras up", lambda: self._cameras_up(operator, staff, prosecutor)),
-                    ("interview started", lambda: self._start(operator)),
-                    ("live view", lambda: self._live(staff)),
-                    ("recorded", lambda: self._record(supervisor)),
-                    ("stopped and sealed", lambda: self._stop(operator)),
-                    ("audited", self._audit),
-                    ("copy made", lambda: self._copy(prosecutor)),
-                    ("copy unpacked", self._unpack),
-                    ("checked by vidne verify", self._verify),
-                    ("checked by verify.sh", self._script),
-                    ("flipped byte found", self._flip),
-                ):
-                    if not await self._step(name, work):
-                        return False
-        finally:
-            supervisor.stop()
-            with suppress(asyncio.CancelledError):
-                await running
-        return True
-
-    def _supervisor(self) -> Supervisor:
         cameras = [camera_program(self.settings, camera) for camera in self.settings.room_profile().cameras]
-        log = os.open(self.settings.data / "drill.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        return Supervisor([*programs(self.settings, room=True, web=True), *cameras], log, lambda name, what: None)
+        house = House(self.settings, self.settings.data / "drill.log", cameras)
+        operator, staff, prosecutor = (house.visitor() for _ in range(3))
+        async with operator, staff, prosecutor, house:
+            for name, work in (
+                ("cameras up", lambda: self._cameras_up(house, operator, staff, prosecutor)),
+                ("interview started", lambda: self._start(house, operator)),
+                ("live view", lambda: self._live(staff)),
+                ("recorded", lambda: self._record(house)),
+                ("stopped and sealed", lambda: self._stop(operator)),
+                ("audited", self._audit),
+                ("copy made", lambda: self._copy(prosecutor)),
+                ("copy unpacked", self._unpack),
+                ("checked by vidne verify", self._verify),
+                ("checked by verify.sh", self._script),
+                ("flipped byte found", self._flip),
+            ):
+                if not await self._step(name, work):
+                    return False
+        return True
 
     async def _step(self, name: str, work: Callable[[], Awaitable[str]]) -> bool:
         began = time.monotonic()
@@ -114,37 +102,21 @@ class Drill:
         self.tell(step)
         return ok
 
-    async def _cameras_up(self, *visitors: Visitor) -> str:
-        await answers(self.settings)
+    async def _cameras_up(self, house: House, *visitors: Visitor) -> str:
+        await house.answers()
         for visitor, name in zip(visitors, ("operator", "barnehus", "anklager"), strict=True):
-            password = next(each.password for each in DEMO_ACCOUNTS if each.username == name)
-            await visitor.sign_in(name, password)
-        while True:
-            cameras = (await self._room()).get("cameras", [])
-            if cameras and all(each["connected"] and each["silence"] is not None for each in cameras):
-                break
-            await asyncio.sleep(0.1)
+            await house.admit(visitor, name)
+        cameras = await house.cameras_send()
         await asyncio.sleep(1.0)  # a key frame of each, so that the start has its pre-roll
         return f"{len(cameras)} cameras are sending"
 
-    async def _room(self) -> dict[str, Any]:
-        """The recorder's own word; empty while it does not answer."""
-        token = Secrets(self.settings.run_folder).token("room")
-        try:
-            async with httpx.AsyncClient(base_url=self.settings.recorder_url, trust_env=False) as client:
-                reply = await client.get("/room/state", headers={"Authorization": f"Bearer {token}"}, timeout=2.0)
-        except httpx.HTTPError:
-            return {}
-        described: dict[str, Any] = reply.json() if reply.is_success else {}
-        return described
-
-    async def _start(self, operator: Visitor) -> str:
+    async def _start(self, house: House, operator: Visitor) -> str:
         page = await operator.submit("/afhoering", "/afhoering", case_number=CASE_NUMBER, child_ordinal="1")
         self.interview = page.rsplit("/", 1)[1]
         began = time.monotonic()
         await operator.submit(f"{page}/start", page)
         while True:
-            described = await self._room()
+            described = await house.room()
             if described.get("durable_tick") is not None:
                 break
             await asyncio.sleep(0.02)
@@ -165,18 +137,18 @@ class Drill:
         age = "" if seen.age is None else f", median age {1000 * seen.age:.0f} ms decoded"
         return f"first after {seen.first:.2f} s, {seen.pictures} pictures, {seen.sounds} sounds{age}"
 
-    async def _record(self, supervisor: Supervisor) -> str:
+    async def _record(self, house: House) -> str:
         if self.fault != "kill":
             await asyncio.sleep(self.seconds)
-            described = await self._room()
+            described = await house.room()
             return f"{self.seconds:.0f} s, {described['durable_tick'] + 1} ticks durable, alarms {described['alarms']}"
         await asyncio.sleep(self.seconds / 2)
-        before = await self._room()
+        before = await house.room()
         self.killed_at = time.time()
-        os.kill(supervisor.pids["recorder"], signal.SIGKILL)
+        os.kill(house.pid("recorder"), signal.SIGKILL)
         began = time.monotonic()
         while True:
-            described = await self._room()
+            described = await house.room()
             if described.get("durable_tick") is not None and described["take"] != before["take"]:
                 break
             await asyncio.sleep(0.02)
@@ -286,18 +258,6 @@ class Drill:
         return f"{found.file}: {found.by_verify[:160]}"
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def run_drill(data: Path | None, *, fault: str | None, audio_only: bool, seconds: float, as_json: bool) -> bool:
     """Runs one drill and prints it; True when every step held. A temporary folder is removed again."""
     with tempfile.TemporaryDirectory(prefix="vidne-drill-") as temporary:
@@ -306,11 +266,7 @@ def run_drill(data: Path | None, *, fault: str | None, audio_only: bool, seconds
             typer.echo(f"{folder} holds a store already: a drill takes an empty folder.", err=True)
             return False
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        port, recorder_port, monitor_port = free_ports(3)
-        settings = Settings(
-            data=folder, port=port, recorder_port=recorder_port, monitor_port=monitor_port, demo=True,
-            profile="audio_only" if audio_only else "demo",
-        )  # fmt: skip
+        settings = loopback_settings(folder, "audio_only" if audio_only else "demo")
 
         def tell(step: Step) -> None:
             line = f"{'OK  ' if step.ok else 'FAIL'} {step.seconds:6.2f} s  {step.name}: {step.detail}"

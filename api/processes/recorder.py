@@ -81,9 +81,7 @@ async def run(settings: Settings) -> None:
         device,
         spool,
         settings.feed_path,
-        lambda heartbeat, is_open: Delivery(
-            spool, device, store, keep_seconds=settings.keep, heartbeat=heartbeat, is_open=is_open
-        ),
+        lambda heartbeat: Delivery(spool, store, keep_seconds=settings.keep, heartbeat=heartbeat),
         lambda camera: whip.key_frame(camera),
         boot=boot_id(),
     )

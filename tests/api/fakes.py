@@ -1,7 +1,4 @@
-"""The services in memory: what the pages need, and nothing that a real part of Vidne promises.
-
-Also `python -m tests.api.fakes PORT`: the pages on loopback over these services, to look at them.
-"""
+"""The services in memory: what the pages need, and nothing that a real part of Vidne promises."""
 
 from __future__ import annotations
 

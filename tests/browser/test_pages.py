@@ -176,8 +176,10 @@ def test_player_plays_two_pictures_together_and_only_when_asked(house: House, re
     accessible(page)
     page.wait_for_timeout(700)
     assert times(page) == [0, 0]
+    expect(page.locator("video").first).not_to_be_visible()
     page.keyboard.press("k")
     until(page, f"{VIDEOS}[0].currentTime > 1.5")
+    expect(page.locator("video").first).to_be_visible()
     first, second = times(page)
     assert abs(first - second) < 0.2
     decoded = page.evaluate(f"{VIDEOS}.map(v => v.getVideoPlaybackQuality().totalVideoFrames)")

@@ -73,8 +73,21 @@ function drawGaps(take) {
   }));
 }
 
-const toggle = () => (player.playing ? player.pause() : player.play());
-const skip = (seconds) => player.seek(player.time + seconds);
+// No still picture of the child before somebody has asked to see the recording.
+const unveil = () => root.removeAttribute("data-veiled");
+
+function toggle() {
+  unveil();
+  if (player.playing) player.pause();
+  else player.play();
+}
+
+function goTo(time) {
+  unveil();
+  player.seek(time);
+}
+
+const skip = (seconds) => goTo(player.time + seconds);
 
 function mute() {
   soundChoice.value = soundChoice.value === "" ? (player.cameraWithSound[0] ?? "") : "";
@@ -88,8 +101,8 @@ const KEYS = {
   l: () => skip(10),
   ArrowLeft: () => skip(-5),
   ArrowRight: () => skip(5),
-  Home: () => player.seek(0),
-  End: () => player.seek(player.take.duration),
+  Home: () => goTo(0),
+  End: () => goTo(player.take.duration),
   m: mute,
   f: () => root.querySelector("[data-fullscreen]").click(),
 };
@@ -108,7 +121,7 @@ find("play").addEventListener("click", toggle);
 for (const button of root.querySelectorAll("[data-skip]")) {
   button.addEventListener("click", () => skip(Number(button.dataset.skip)));
 }
-seek.addEventListener("input", () => player.seek(Number(seek.value)));
+seek.addEventListener("input", () => goTo(Number(seek.value)));
 soundChoice.addEventListener("change", () => player.hear(soundChoice.value));
 takeChoice.addEventListener("change", () => open(Number(takeChoice.value)));
 
