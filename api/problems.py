@@ -123,7 +123,7 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "tampered": Problem(
         500,
         "Kontrollen af beviset fejlede",
-        "Der er ikke vist noget, som ikke kunne kontrolleres. Den anden lagrede kopi er ikke berørt.",
+        "Der er ikke vist noget, som ikke kunne kontrolleres.",
         "Brug ikke optagelsen som bevis. Kontakt den beviskædeansvarlige straks, og oplys fejlkoden.",
     ),
     # availability

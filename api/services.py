@@ -384,7 +384,7 @@ class WebSettings:
     `secure` is true when browsers reach it over TLS: cookies are then `__Host-`, and HSTS is sent. `hosts` are the
     names it answers to; `origins` the exact origins unsafe requests may come from. `body_limits` maps a path prefix to
     a greatest body in bytes, beside `body_limit` for everything else. `cameras` are those of the room profile, in the
-    order they are shown.
+    order they are shown. `fingerprint` is that of the store's root certificate, which is given out beforehand.
     """
 
     house: str = "Børnehus"
@@ -397,3 +397,4 @@ class WebSettings:
     demo: tuple[DemoAccount, ...] = ()
     body_limit: int = 64 * 1024
     body_limits: tuple[tuple[str, int], ...] = ()
+    fingerprint: str = ""

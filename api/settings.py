@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _safe_to_serve(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: one of them is missing")
         beyond = not is_loopback(self.host)
         if beyond and not self.tls:
             raise ValueError("beyond loopback, tls_certificate and tls_key are needed: what is served is confidential")
@@ -132,18 +136,19 @@ class Secrets:
     def token(self, name: str) -> str:
         """The token of that name: `room` (orders), `monitor`, `delivery`, `enrolment`, `camera-<id>`."""
         path = self._folder / f"{name}.token"
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            token = secrets.token_urlsafe(32)
-        part = self._folder / f".{name}.{secrets.token_hex(4)}"
-        part.touch(mode=0o600)
-        part.write_text(token)
-        try:
-            # Two processes may ask first: the one that links first decides.
-            path.hardlink_to(part)
-        except FileExistsError:
-            return path.read_text().strip()
-        finally:
+        if not path.exists():
+            part = self._folder / f".{name}.{secrets.token_hex(4)}"
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(32))
+                file.flush()
+                # A power cut must not leave an empty token: everybody knows that one.
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                # Two processes may ask first: the one that links first decides.
+                path.hardlink_to(part)
             part.unlink()
+        token = path.read_text().strip()
+        if not token:
+            raise ValueError(f"{path} is empty: remove it, and a new token is made")
         return token

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,11 +25,11 @@ from api.desk.moments import moment
 from api.desk.room import RoomClient
 from api.identity.passwords import Passwords
 from api.routes.intake import GREATEST_OBJECT, intake_router
-from api.services import DemoAccount, Services, WebSettings
+from api.services import CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
-from evidence_store.errors import VidneError
+from evidence_store.errors import Tampered, VidneError
 from evidence_store.intake import Intake
 from evidence_store.keystore import Escrow, KeyStore
 from evidence_store.ledger.book import Book
@@ -76,6 +78,9 @@ def open_store(settings: Settings) -> Store:
     database.migrate()
     vault = DiskVault(folder / "vault", settings.vault_limit)
     book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
+    with contextlib.suppress(Tampered):
+        # Logged, and read-only from here on: what is stored can still be looked at and audited.
+        book.check_remembered()
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
         authority, book, keys, Intake(book, authority, keys), Sealing(book, authority), Playback(book, authority, keys)
@@ -84,26 +89,36 @@ def open_store(settings: Settings) -> Store:
 
 def _make_escrow(settings: Settings) -> None:
     """A recovery key for a first start. Its private half has to be taken away from here: operations.md says how."""
-    recovery = PrivateKey.generate()
+    key = settings.escrow_folder / "recovery.key"
+    # One that a crash left alone is taken: it may have been carried away already.
+    recovery = PrivateKey(key.read_bytes()) if key.exists() else PrivateKey.generate()
+    settings.escrow_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # The private half first: a public one alone would lock every seed away for ever.
+    part = key.with_name("recovery.key.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(recovery.seed)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(key)
     Escrow.create(settings.escrow_folder, recovery.public_key())
-    path = settings.escrow_folder / "recovery.key"
-    path.touch(mode=0o600)
-    path.write_bytes(recovery.seed)
 
 
-def web_settings(settings: Settings) -> WebSettings:
+def web_settings(settings: Settings, fingerprint: str) -> WebSettings:
     profile = settings.room_profile()
     scheme = "https" if settings.tls else "http"
-    names = ("127.0.0.1", "localhost", *settings.names)
+    names = tuple(dict.fromkeys(("127.0.0.1", "localhost", settings.host, *settings.names)))
     return WebSettings(
         house=profile.house,
         room=profile.room,
         room_name=profile.label,
+        cameras=tuple(CameraName(camera.id, camera.label) for camera in profile.cameras),
         secure=settings.tls,
         hosts=names,
         origins=tuple(f"{scheme}://{name}:{settings.port}" for name in names),
         demo=DEMO_ACCOUNTS if settings.demo else (),
         body_limits=(("/intake/", GREATEST_OBJECT),),
+        fingerprint=fingerprint,
     )
 
 
@@ -130,11 +145,11 @@ def build_app(settings: Settings) -> FastAPI:
         live=room,
         media=MediaDesk(book, store.playback),
         copies=copies,
-        custody=CustodyDesk(book),
+        custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         clock=lambda: moment(book.clock()),
     )
     router = intake_router(store.intake, store.sealing, secrets.token("delivery"), secrets.token("enrolment"))
-    app = create_app(services, web_settings(settings), [router])
+    app = create_app(services, web_settings(settings, store.authority.fingerprint), [router])
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:

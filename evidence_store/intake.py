@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from cryptography import x509
@@ -19,25 +17,28 @@ from sqlalchemy.orm import Session
 
 from evidence_store import domains
 from evidence_store.authority import Authority
-from evidence_store.canonical import Record, canonical, parse
-from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import AccountRow, AlarmRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
-from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, NotPermitted, Tampered
-from evidence_store.identifiers import CaseNumber, InterviewId, parse_enrolment_id
+from evidence_store.canonical import canonical
+from evidence_store.custody import CustodyEvent, Verb
+from evidence_store.database.schema import DeviceRow, InterviewRow, SegmentRow, TakeRow
+from evidence_store.deliveries import alarm, custody_of, event_of, media_index, nanoseconds, recorder
+from evidence_store.errors import Conflict, InvalidInput, NotFound, NotPermitted, Tampered, VidneError
+from evidence_store.identifiers import parse_enrolment_id
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger.book import Book, Entry
-from evidence_store.people import Person, Role
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import check, journal
 from evidence_store.sealing.keys import take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet
 from evidence_store.sealing.segment import Header, Tick, segment_hash
 from evidence_store.sealing.tick import open_message, place_of
+from evidence_store.vault.vault import StoredObject
 
 log = structlog.get_logger()
 
 MINUTE_NS = 60 * 10**9
+HEARTBEAT_TYPE = "vidne/heartbeat/1"
+GREATEST_TAKE = 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +55,6 @@ def take_prefix(enrolment: str, take: int) -> str:
 
 def segment_name(enrolment: str, take: int, index: int) -> str:
     return f"{take_prefix(enrolment, take)}/segments/{index:06d}"
-
-
-def media_index(ticks: list[Tick]) -> Record:
-    """What of a segment may be known without a key and is asked for at playback: inits and media of its ticks."""
-    entries = [entry for tick in ticks for entry in tick.record["messages"]]
-    return {
-        kind: [
-            {"epoch": entry["epoch"], "track": entry["track"], **entry["about"]}
-            for entry in entries
-            if entry["kind"] == kind
-        ]
-        for kind in ("init", "media")
-    }
 
 
 class Intake:
@@ -94,16 +82,18 @@ class Intake:
                 )
             )
             details = {"device": certs.fingerprint(issued.device), "room": room}
-            entry.record(CustodyEvent(Verb.DEVICE_ENROLLED, now, _recorder(enrolment.hex()), details=details))
+            entry.record(CustodyEvent(Verb.DEVICE_ENROLLED, now, recorder(enrolment.hex()), details=details))
         return issued
 
     def heartbeat(self, data: bytes) -> None:
         """What a device says of itself: its highest take number counts even if the take never comes."""
         record, signatures = journal.decode_envelope(data)
         try:
-            enrolment, number = parse_enrolment_id(record["enrolment"]), int(record["take"])
+            enrolment, number = parse_enrolment_id(record["enrolment"]), record["take"]
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("not a heartbeat", code="heartbeat-form") from error
+        if record.get("type") != HEARTBEAT_TYPE or type(number) is not int or not 0 <= number < GREATEST_TAKE:
+            raise InvalidInput("not a heartbeat", code="heartbeat-form")
         with self._book.database.writing() as session:
             device = self._device(session, enrolment)
             certificate, _ = device_certificates(device)
@@ -131,6 +121,9 @@ class Intake:
             interview = self._interview(session, start.interview.hex())
             if interview.public_key != journal.unb64(start.record["interview"]["public_key"]):
                 raise InvalidInput("the start names another key for this interview", code="start-key")
+            row = session.get(TakeRow, (enrolment, take))
+            if row is not None and row.start_hash != start.start_hash:
+                raise Conflict("this number has another start, or was closed as void", code="take-exists")
         stored = self._book.vault.put(f"{take_prefix(enrolment, take)}/start.json", data)
         with self._book.writing() as entry:
             row = entry.session.get(TakeRow, (enrolment, take))
@@ -148,7 +141,9 @@ class Intake:
                     "enrolment": enrolment, "previous": start.record["previous"],
                     "start": start.start_hash.hex(), "take": take,
                 }  # fmt: skip
-                entry.record(_event(Verb.TAKE_STARTED, now, enrolment, interview, details))
+                entry.record(event_of(Verb.TAKE_STARTED, now, enrolment, interview, details))
+                if interview.state in (InterviewState.SEALED, InterviewState.AVAILABLE):
+                    alarm(entry.session, now, "take-after-seal", interview.room, {"enrolment": enrolment, "take": take})
                 begin(interview)
         return Acknowledgement(stored.name, stored.sha256)
 
@@ -172,8 +167,9 @@ class Intake:
             if verb is Verb.TAKE_TESTED:
                 row.test_opened_at = now
             else:
-                _alarm(entry.session, now, "test-opening-failed", self._device(entry.session, enrolment).room, take)
-            entry.record(_event(verb, now, enrolment, self._interview(entry.session, interview_id), details))
+                room = self._device(entry.session, enrolment).room
+                alarm(entry.session, now, "test-opening-failed", room, {"enrolment": enrolment, "take": take})
+            entry.record(event_of(verb, now, enrolment, self._interview(entry.session, interview_id), details))
         return verb is Verb.TAKE_TESTED
 
     def _open_first(self, enrolment: str, take: int, interview: str, data: bytes) -> None:
@@ -198,7 +194,7 @@ class Intake:
                 raise Conflict("the take is closed", code="take-closed")
         name = segment_name(enrolment, take, index)
         if known:
-            stored = self._book.vault.put(name, data)
+            stored = self._put(name, data, enrolment, take)
             return Acknowledgement(stored.name, stored.sha256)
         chain = check.Chain(start)
         if last is not None:
@@ -210,9 +206,12 @@ class Intake:
             raise
         if header.index != index:
             raise InvalidInput("the segment belongs under another name", code="segment-misplaced")
-        stored = self._book.vault.put(name, data)
+        stored = self._put(name, data, enrolment, take)
         with self._book.writing() as entry:
             if entry.session.get(SegmentRow, (enrolment, take, index)) is None:
+                # A close, or the same segment, may have come in while this one was being checked.
+                if self._take(entry.session, enrolment, take).state != "open":
+                    raise Conflict("the take is closed", code="take-closed")
                 self._enter_segment(entry, enrolment, take, header, ticks, chain.head, name, data, last)
         return Acknowledgement(stored.name, stored.sha256)
 
@@ -244,38 +243,20 @@ class Intake:
         for tick in ticks:
             for event in tick.record["events"]:
                 if event["type"] == "origin" and row.origin_utc is None:
-                    row.origin_utc = int(event["utc"])
-                entry.record(*self._custody_of(entry.session, event, tick.record, enrolment, take, interview))
+                    row.origin_utc = nanoseconds(event.get("utc"), int(tick.record["utc"]))
+                entry.record(*custody_of(entry.session, event, tick.record, enrolment, take, interview))
         if before is None or before.last_utc // MINUTE_NS != int(last["utc"]) // MINUTE_NS:
             details = {"head": head.hex(), "i": header.index, "t": last["t"], "take": take}
-            entry.record(_event(Verb.MINUTE, int(last["utc"]), enrolment, interview, details))
-
-    def _custody_of(
-        self, session: Session, event: Record, record: Record, enrolment: str, take: int, interview: InterviewRow
-    ) -> Iterator[CustodyEvent]:
-        """What of a tick's events belongs into custody."""
-        at, details = int(record["utc"]), {"take": take, "t": record["t"], **event}
-        if event["type"] == "gap":
-            yield _event(Verb.GAP, at, enrolment, interview, details)
-        elif event["type"] == "connection" and record["t"] > 0:
-            yield _event(Verb.RECONNECTED, at, enrolment, interview, details)
-        elif event["type"] == "viewer":
-            verb = Verb.VIEWER_JOINED if event.get("act") == "joined" else Verb.VIEWER_LEFT
-            account = session.get(AccountRow, str(event.get("viewer", "")))
-            actor = Actor.monitor(parse_enrolment_id(enrolment))
-            if account is not None:
-                person = Person(account.id, account.username, account.display_name, Role(account.role))
-                actor = Actor.person(person)
-            yield CustodyEvent(
-                verb, int(event.get("utc", at)), actor, InterviewId(interview.id), CaseNumber(interview.case_number),
-                details=details,
-            )  # fmt: skip
+            entry.record(event_of(Verb.MINUTE, int(last["utc"]), enrolment, interview, details))
 
     def tail(self, enrolment: str, take: int, data: bytes) -> Acknowledgement:
         """What a crash left torn, kept aside; the close names its hash."""
+        name = f"{take_prefix(enrolment, take)}/tail"
         with self._book.reading() as session:
-            self._take(session, enrolment, take)
-        stored = self._book.vault.put(f"{take_prefix(enrolment, take)}/tail", data)
+            row = self._take(session, enrolment, take)
+            if row.state != "open" and not self._book.vault.exists(name):
+                raise Conflict("the take is closed", code="take-closed")
+        stored = self._put(name, data, enrolment, take)
         return Acknowledgement(stored.name, stored.sha256)
 
     def close(self, enrolment: str, take: int, data: bytes) -> Acknowledgement:
@@ -289,21 +270,16 @@ class Intake:
             chain = None if row is None else self._walked(session, row)
         try:
             close = check.check_close(data, device, device_ml_dsa, chain)
-            self._check_tail(close.record, enrolment, take)
+            tail = f"{take_prefix(enrolment, take)}/tail"
+            vault = self._book.vault
+            check.check_torn(close.record, vault.get(tail) if vault.exists(tail) else None, chain)
         except Tampered as error:
             self._refused(enrolment, take, error)
             raise
-        stored = self._book.vault.put(f"{take_prefix(enrolment, take)}/close.json", data)
+        stored = self._put(f"{take_prefix(enrolment, take)}/close.json", data, enrolment, take)
         with self._book.writing() as entry:
             self._enter_close(entry, enrolment, take, close, stored.name)
         return Acknowledgement(stored.name, stored.sha256)
-
-    def _check_tail(self, record: Record, enrolment: str, take: int) -> None:
-        if record["torn"] is None:
-            return
-        tail = self._book.vault.get(f"{take_prefix(enrolment, take)}/tail")
-        if domains.sha256(domains.TAIL, tail).hex() != record["torn"]["hash"]:
-            raise ChainBroken("the torn tail is not the one that the close names", code="tail-mismatch")
 
     def _enter_close(self, entry: Entry, enrolment: str, take: int, close: check.Close, name: str) -> None:
         session, now = entry.session, self._book.clock()
@@ -323,7 +299,7 @@ class Intake:
             row.last_i, row.last_t = record["last"]["i"], record["last"]["t"]
         interview = None if row.interview_id is None else self._interview(session, row.interview_id)
         details = {"close": close.close_hash.hex(), "head": record["head"], "how": close.how.value, "take": take}
-        entry.record(_event(Verb.TAKE_CLOSED, now, enrolment, interview, details))
+        entry.record(event_of(Verb.TAKE_CLOSED, now, enrolment, interview, details))
         if interview is not None and close.how is journal.Ending.STOPPED:
             end(interview)
 
@@ -356,17 +332,25 @@ class Intake:
             raise NotFound("no such interview", code="interview")
         return row
 
-    def _refused(self, enrolment: str, take: int, error: Tampered) -> None:
-        """Evidence that does not check is refused, and that is evidence too."""
+    def _put(self, name: str, data: bytes, enrolment: str, take: int) -> StoredObject:
+        """Into the vault. Other bytes where some are already are refused, and that goes into custody."""
+        try:
+            return self._book.vault.put(name, data)
+        except Conflict as error:
+            self._refused(enrolment, take, error)
+            raise
+
+    def _refused(self, enrolment: str, take: int, error: VidneError) -> None:
+        """Evidence that does not check is refused, and that is evidence too: once, however often it is tried again."""
         now = self._book.clock()
+        details = {"code": error.code, "enrolment": enrolment, "take": take}
         with self._book.writing() as entry:
             row = entry.session.get(TakeRow, (enrolment, take))
             interview = None
             if row is not None and row.interview_id is not None:
                 interview = self._interview(entry.session, row.interview_id)
-            _alarm(entry.session, now, "delivery-refused", self._device(entry.session, enrolment).room, take)
-            details = {"code": error.code, "take": take}
-            entry.record(_event(Verb.DELIVERY_REFUSED, now, enrolment, interview, details))
+            if alarm(entry.session, now, "delivery-refused", self._device(entry.session, enrolment).room, details):
+                entry.record(event_of(Verb.DELIVERY_REFUSED, now, enrolment, interview, details))
 
 
 def begin(interview: InterviewRow) -> None:
@@ -393,31 +377,7 @@ def segments_of(session: Session, enrolment: str, take: int) -> list[SegmentRow]
     return list(session.scalars(query.order_by(SegmentRow.i)))
 
 
-def index_of(row: SegmentRow) -> dict[str, list[dict[str, Any]]]:
-    """What `media_index` gave when the segment came in."""
-    return parse(row.media.encode())
-
-
 def _last_segment(session: Session, enrolment: str, take: int) -> SegmentRow | None:
     newest = select(func.max(SegmentRow.i)).where(SegmentRow.enrolment == enrolment, SegmentRow.n == take)
     index = session.scalar(newest)
     return None if index is None else session.get(SegmentRow, (enrolment, take, index))
-
-
-def _recorder(enrolment: str) -> Actor:
-    return Actor.recorder(parse_enrolment_id(enrolment))
-
-
-def _event(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None, details: Record) -> CustodyEvent:
-    return CustodyEvent(
-        verb,
-        at,
-        _recorder(enrolment),
-        None if interview is None else InterviewId(interview.id),
-        None if interview is None else CaseNumber(interview.case_number),
-        details=details,
-    )
-
-
-def _alarm(session: Session, at: int, code: str, room: str, take: int) -> None:
-    session.add(AlarmRow(at=at, code=code, room=room, details=canonical({"take": take}).decode()))

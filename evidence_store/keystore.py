@@ -37,8 +37,15 @@ class Escrow:
 
     @staticmethod
     def create(folder: Path, recovery: PublicKey) -> None:
+        """Durable when it returns, under its name in one step: half a key would be taken for a whole one."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "recovery.pub").write_bytes(recovery.encoded)
+        part = folder / "recovery.pub.part"
+        with part.open("wb") as file:
+            file.write(recovery.encoded)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(folder / "recovery.pub")
+        _sync_folder(folder)
 
     def deposit(self, interview: str, private: PrivateKey) -> None:
         """Durable when it returns."""
@@ -49,11 +56,7 @@ class Escrow:
             file.write(wrapped)
             file.flush()
             os.fsync(file.fileno())
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(self._folder)
 
     def recover(self, interview: str, recovery: PrivateKey) -> PrivateKey:
         """The seed, opened with the recovery key. Raises NotFound, CiphertextInvalid."""
@@ -105,3 +108,11 @@ class KeyStore:
             return unlock_seed(self._authority.key_encryption_key, wrap.wrapped_seed, PublicKey(row.public_key))
         except Tampered:
             raise Tampered("the interview's key does not agree with its public half", code="seed-mismatch") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -30,18 +30,26 @@ class _OpenTake:
     secret: bytearray
     lock: threading.Lock = field(default_factory=threading.Lock)
     ratchet: Ratchet | None = None
+    forgotten: bool = False
 
-    def keys(self, index: int) -> SegmentKeys:
-        """Walks the ratchet forward; a seek backward walks again from R₀ (some microseconds a segment)."""
+    def keys(self, index: int) -> SegmentKeys | None:
+        """Walks the ratchet forward; a seek backward walks again from R₀ (some microseconds a segment).
+
+        None where the take was closed meanwhile to make room for others: it has to be opened again.
+        """
         with self.lock:
+            if self.forgotten:
+                return None
             if self.ratchet is None or self.ratchet.index > index:
                 self.ratchet = Ratchet(self.start.start_hash, bytearray(self.secret))
             return self.ratchet.keys_of(index)
 
     def forget(self) -> None:
-        wipe(self.secret)
-        if self.ratchet is not None:
-            self.ratchet.forget()
+        with self.lock:
+            self.forgotten = True
+            wipe(self.secret)
+            if self.ratchet is not None:
+                self.ratchet.forget()
 
 
 class Playback:
@@ -69,21 +77,20 @@ class Playback:
         with self._book.reading() as session:
             count = len(segments_of(session, enrolment, take))
         for index in range(count):
-            opened = self._opened(enrolment, take)
-            keys = opened.keys(index)
-            for tick in self._checked(enrolment, take, index, opened):
-                for entry, ciphertext in tick.parts():
-                    open_message(keys, place_of(opened.start.start_hash, tick.record, entry), entry, ciphertext)
-            keys.forget()
+            start, keys = self._keys_of(enrolment, take, index)
+            try:
+                for tick in self._checked(enrolment, take, index, start):
+                    for entry, ciphertext in tick.parts():
+                        open_message(keys, place_of(start.start_hash, tick.record, entry), entry, ciphertext)
+            finally:
+                keys.forget()
 
     def _messages(self, enrolment: str, take: int, segment: int, kind: Kind, track: int, epoch: int) -> bytes:
-        opened = self._opened(enrolment, take)
-        ticks = self._checked(enrolment, take, segment, opened)
-        keys = opened.keys(segment)
+        start, keys = self._keys_of(enrolment, take, segment)
         try:
             parts = [
-                open_message(keys, place_of(opened.start.start_hash, tick.record, entry), entry, ciphertext)
-                for tick in ticks
+                open_message(keys, place_of(start.start_hash, tick.record, entry), entry, ciphertext)
+                for tick in self._checked(enrolment, take, segment, start)
                 for entry, ciphertext in tick.parts()
                 if (entry["kind"], entry["track"], entry["epoch"]) == (kind.word, track, epoch)
             ]
@@ -93,13 +100,19 @@ class Playback:
             raise NotFound("nothing of that track is in that segment", code="media")
         return b"".join(parts)
 
-    def _checked(self, enrolment: str, take: int, index: int, opened: _OpenTake) -> list[Tick]:
+    def _keys_of(self, enrolment: str, take: int, index: int) -> tuple[check.Start, SegmentKeys]:
+        while True:
+            opened = self._opened(enrolment, take)
+            if (keys := opened.keys(index)) is not None:
+                return opened.start, keys
+
+    def _checked(self, enrolment: str, take: int, index: int, start: check.Start) -> list[Tick]:
         """The segment's ticks, after hash, place, chain and signatures hold against what intake noted."""
         with self._book.reading() as session:
             row = session.get(SegmentRow, (enrolment, take, index))
             if row is None:
                 raise NotFound("no such segment", code="media")
-            chain = _chain_before(session, opened.start, row)
+            chain = _chain_before(session, start, row)
         data = self._book.vault.get(row.object_name, row.sha256)
         _, ticks = chain.check_segment(data)
         if chain.head != row.head_after:
@@ -121,6 +134,10 @@ class Playback:
         secret = private.unwrap(start.wrap, take_wrap_info(start.enrolment, take, start.interview))
         opened = _OpenTake(start, bytearray(secret))
         with self._lock:
+            if key in self._open:
+                # Somebody else opened it meanwhile.
+                opened.forget()
+                return self._open[key]
             self._open[key] = opened
             while len(self._open) > OPEN_TAKES:
                 self._open.popitem(last=False)[1].forget()

@@ -5,7 +5,10 @@ Cheap however long the interview was: everything it says was checked and noted d
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import threading
+from collections.abc import Iterator
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,33 +16,56 @@ from sqlalchemy.orm import Session
 from evidence_store.authority import Authority
 from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import CustodyEventRow, InterviewRow, SegmentRow, TakeRow
+from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
+from evidence_store.deliveries import index_of
+from evidence_store.errors import Conflict
 from evidence_store.identifiers import CaseNumber, InterviewId
-from evidence_store.intake import index_of, segments_of
+from evidence_store.intake import segments_of
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
 from evidence_store.sealing.check import check_start
 from evidence_store.sealing.journal import Ending, TrackEntry
-from evidence_store.sealing.manifest import Gap, SignedManifest, TakeSummary, manifest, sign_manifest
+from evidence_store.sealing.manifest import Gap, TakeSummary, manifest, sign_manifest
 
 Media = tuple[int, int] | None
 """UTC nanoseconds of a take's first and last media."""
 
 
 def takes_of(session: Session, interview: str) -> list[TakeRow]:
-    """An interview's takes, in the order they were started."""
-    query = select(TakeRow).where(TakeRow.interview_id == interview)
-    return list(session.scalars(query.order_by(TakeRow.started_at, TakeRow.n)))
+    """An interview's takes in the order they were started, each followed by the void numbers that came before the next.
+
+    A void number names no interview. Lying between two takes of one, it was used up for it and is accounted for there.
+    """
+    query = select(TakeRow).where(TakeRow.interview_id == interview).order_by(TakeRow.started_at, TakeRow.n)
+    begun = list(session.scalars(query))
+    found = []
+    for take in begun:
+        found.append(take)
+        later = [each.n for each in begun if each.enrolment == take.enrolment and each.n > take.n]
+        found += _void_between(session, take, min(later, default=take.n))
+    return found
+
+
+def _void_between(session: Session, take: TakeRow, end: int) -> Iterator[TakeRow]:
+    query = select(TakeRow).where(
+        TakeRow.enrolment == take.enrolment, TakeRow.n > take.n, TakeRow.n < end, TakeRow.start_hash.is_(None)
+    )
+    yield from session.scalars(query.order_by(TakeRow.n))
 
 
 def unaccounted(session: Session, takes: list[TakeRow]) -> list[tuple[str, int]]:
-    """Take numbers between an interview's first and last take of a device that are not closed and stored."""
+    """Take numbers that have to be waited for before the interview can be sealed.
+
+    Those between its first and last take of a device that are not closed and stored; and later ones that the device
+    has named but nobody has seen, since they may be of this interview.
+    """
     missing = []
     for enrolment in {take.enrolment for take in takes}:
         numbers = [take.n for take in takes if take.enrolment == enrolment]
-        for number in range(min(numbers), max(numbers) + 1):
+        named = session.get_one(DeviceRow, enrolment).n_highest
+        for number in range(min(numbers), max(max(numbers), named) + 1):
             row = session.get(TakeRow, (enrolment, number))
-            if row is None or row.state != "closed":
+            if row is None or (number <= max(numbers) and row.state != "closed"):
                 missing.append((enrolment, number))
     return missing
 
@@ -51,6 +77,7 @@ def media_span(take: TakeRow, segments: list[SegmentRow], tracks: list[TrackEntr
         (media["from"] * 10**9 // scale[media["track"]], media["to"] * 10**9 // scale[media["track"]])
         for segment in (segments[:2] + segments[-2:])
         for media in index_of(segment)["media"]
+        if media["track"] in scale
     ]
     if not spans or take.origin_utc is None:
         return None
@@ -58,37 +85,35 @@ def media_span(take: TakeRow, segments: list[SegmentRow], tracks: list[TrackEntr
 
 
 class Sealing:
-    """Makes manifests."""
+    """Makes manifests. One at a time in a process; several processes may seal the same interview at once."""
 
     def __init__(self, book: Book, authority: Authority) -> None:
         self._book = book
         self._authority = authority
+        self._one = threading.Lock()
 
     def seal(self, interview_id: str) -> bool:
         """True when the interview is sealed now or was before; False while a take is still on its way."""
+        with self._one:
+            return self._seal(interview_id)
+
+    def _seal(self, interview_id: str) -> bool:
         with self._book.reading() as session:
             row = session.get(InterviewRow, interview_id)
             if row is None or row.state != InterviewState.ENDED:
                 return row is not None and row.state in (InterviewState.SEALED, InterviewState.AVAILABLE)
             takes = takes_of(session, interview_id)
-            if not takes or unaccounted(session, takes):
+            if not takes or unaccounted(session, takes) or self._one_before_is_missing(session, takes):
                 return False
-            signed = self._manifest(session, interview_id, takes)
-        base = f"interviews/{interview_id}/manifest-001.json"
-        # Objects first: a crash in between makes the same manifest again only if its time were the same, so a
-        # manifest that is there already is taken as it is.
-        if self._book.vault.exists(base):
-            signed = self._stored(base)
-        self._book.vault.put(base, signed.data)
-        self._book.vault.put(f"{base}.p7s", signed.cms)
-        self._book.vault.put(f"{base}.mldsa65", signed.ml_dsa)
-        digest = hashlib.sha256(signed.data).digest()
+            number = self._next_number(interview_id, takes)
+            data = self._manifest(session, interview_id, takes, number)
+        name, digest = self._store(interview_id, number, data)
         with self._book.writing() as entry:
             row = entry.session.get_one(InterviewRow, interview_id)
             if row.state != InterviewState.ENDED:
                 return True
             row.state = advance(InterviewState(row.state), InterviewEvent.SEAL)
-            row.manifest_object, row.manifest_sha256 = base, digest
+            row.manifest_object, row.manifest_sha256 = name, digest
             entry.record(
                 CustodyEvent(
                     Verb.INTERVIEW_SEALED, self._book.clock(), Actor.store(), InterviewId(interview_id),
@@ -97,43 +122,72 @@ class Sealing:
             )  # fmt: skip
         return True
 
+    def _one_before_is_missing(self, session: Session, takes: list[TakeRow]) -> bool:
+        """Whether a take names one before it that nobody has seen: it may be of the same interview."""
+        for take in takes:
+            if take.start_object is not None:
+                start = check_start(self._book.vault.get(take.start_object), self._authority.root)
+                previous = start.record["previous"]
+                if previous is not None and session.get(TakeRow, (take.enrolment, previous["take"])) is None:
+                    return True
+        return False
+
+    def _next_number(self, interview_id: str, takes: list[TakeRow]) -> int:
+        """1, or that of a manifest over these very takes that a crash left without the database knowing of it."""
+        closes = [(take.close_hash or b"").hex() for take in takes]
+        number = 1
+        while self._book.vault.exists(name := manifest_name(interview_id, number)):
+            listed = parse(self._book.vault.get(name))["takes"]
+            if [each["close"] for each in listed] == closes:
+                break
+            number += 1
+        return number
+
+    def _store(self, interview_id: str, number: int, data: bytes) -> tuple[str, bytes]:
+        """Manifest and signatures into the vault, before the database knows of them; name and hash of what is there.
+
+        What is there already, by a crash or another process, is completed and not replaced: it says the same but for
+        the time at which it was made.
+        """
+        vault, name, authority = self._book.vault, manifest_name(interview_id, number), self._authority
+        try:
+            vault.put(name, data)
+        except Conflict:
+            data = vault.get(name)
+        key, ml_dsa_key = authority.store_key, authority.store_ml_dsa_key
+        signed = sign_manifest(data, key, authority.store, authority.root, ml_dsa_key)
+        for suffix, signature in ((".p7s", signed.cms), (".mldsa65", signed.ml_dsa)):
+            # Signatures differ each time they are made: one that is there stays.
+            if not vault.exists(name + suffix):
+                with contextlib.suppress(Conflict):
+                    vault.put(name + suffix, signature)
+        return name, hashlib.sha256(data).digest()
+
     def pending(self) -> list[str]:
         """Interviews that were ended and are not sealed yet."""
         with self._book.reading() as session:
             query = select(InterviewRow.id).where(InterviewRow.state == InterviewState.ENDED.value)
             return list(session.scalars(query))
 
-    def _stored(self, base: str) -> SignedManifest:
-        """A manifest that a crash left without its signatures, or without the database knowing, is completed."""
-        vault, data = self._book.vault, self._book.vault.get(base)
-        made = self._sign(data)
-        cms = vault.get(f"{base}.p7s") if vault.exists(f"{base}.p7s") else made.cms
-        ml_dsa = vault.get(f"{base}.mldsa65") if vault.exists(f"{base}.mldsa65") else made.ml_dsa
-        return SignedManifest(data, cms, ml_dsa)
-
-    def _sign(self, data: bytes) -> SignedManifest:
-        authority = self._authority
-        return sign_manifest(data, authority.store_key, authority.store, authority.root, authority.store_ml_dsa_key)
-
-    def _manifest(self, session: Session, interview_id: str, takes: list[TakeRow]) -> SignedManifest:
-        summaries, gaps = [], []
-        tracks: dict[int, dict[int, str]] = {}
-        before: tuple[TakeRow, Media] | None = None
+    def _manifest(self, session: Session, interview_id: str, takes: list[TakeRow], number: int) -> bytes:
+        summaries: list[TakeSummary] = []
+        stretches: list[tuple[TakeRow, Media]] = []
+        tracks: dict[tuple[str, int], dict[int, str]] = {}
         for take in takes:
-            start = check_start(self._book.vault.get(take.start_object or ""), self._authority.root)
-            segments = segments_of(session, take.enrolment, take.n)
-            tracks[take.n] = {track.index: track.id for track in start.tracks}
-            span = media_span(take, segments, start.tracks)
+            segments, span = segments_of(session, take.enrolment, take.n), None
+            if take.start_object is not None:
+                start = check_start(self._book.vault.get(take.start_object), self._authority.root)
+                tracks[take.enrolment, take.n] = {track.index: track.id for track in start.tracks}
+                span = media_span(take, segments, start.tracks)
+                stretches.append((take, span))
             summaries.append(_summary(take, segments, span))
-            if before is not None and before[0].ended_how != Ending.STOPPED:
-                gaps.append(_between(before[0], before[1], take, span))
-            before = (take, span)
-        if before is not None and before[0].ended_how != Ending.STOPPED:
-            gaps.append(Gap(before[0].n, None, before[0].ended_how or "", _end(before[0], before[1]), None))
-        gaps += _declared(session, interview_id, tracks)
+        gaps = [*_between(stretches), *_declared(session, interview_id, tracks)]
         gaps.sort(key=lambda gap: gap.from_utc_ns)
-        data = manifest(bytes.fromhex(interview_id), 1, summaries, [], gaps, self._book.clock())
-        return self._sign(data)
+        return manifest(bytes.fromhex(interview_id), number, summaries, [], gaps, self._book.clock())
+
+
+def manifest_name(interview_id: str, number: int) -> str:
+    return f"interviews/{interview_id}/manifest-{number:03d}.json"
 
 
 def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSummary:
@@ -151,24 +205,23 @@ def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSumm
     )
 
 
-def _end(take: TakeRow, span: Media) -> int:
-    return span[1] if span is not None else (take.started_at or 0)
+def _between(stretches: list[tuple[TakeRow, Media]]) -> Iterator[Gap]:
+    """What crashes left out: from the end of a take's durable media to where media came back, in whichever take."""
+    for at, (take, span) in enumerate(stretches):
+        if take.ended_how == Ending.STOPPED:
+            continue
+        begins = span[1] if span is not None else (take.started_at or 0)
+        back = next((after[0] for _, after in stretches[at + 1 :] if after is not None), None)
+        yield Gap(take.n, None, take.ended_how or "", begins, back)
 
 
-def _between(before: TakeRow, before_span: Media, after: TakeRow, after_span: Media) -> Gap:
-    """What a crash left out: from the last durable media to the next take's first."""
-    until = None if after_span is None else after_span[0]
-    return Gap(before.n, None, before.ended_how or "", _end(before, before_span), until)
-
-
-def _declared(session: Session, interview: str, tracks: dict[int, dict[int, str]]) -> list[Gap]:
+def _declared(session: Session, interview: str, tracks: dict[tuple[str, int], dict[int, str]]) -> Iterator[Gap]:
     """Every gap event of every tick, as intake put it into custody."""
     query = select(CustodyEventRow.details).where(
         CustodyEventRow.interview_id == interview, CustodyEventRow.verb == Verb.GAP.value
     )
-    found = []
     for text in session.scalars(query):
         details = parse(text.encode())
-        track = None if details["track"] is None else tracks.get(details["take"], {}).get(details["track"])
-        found.append(Gap(details["take"], track, details["reason"], int(details["from"]), int(details["to"])))
-    return found
+        names = tracks.get((details["enrolment"], details["take"]), {})
+        track = None if details["track"] is None else names.get(details["track"])
+        yield Gap(details["take"], track, details["reason"], int(details["from"]), int(details["to"]))

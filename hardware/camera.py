@@ -43,6 +43,8 @@ _CONNECTED = re.compile(r"Output #0, whip")
 _SAID = re.compile(r"(?:\[[^\]]* @ 0x[0-9a-f]+\] )?\[(warning|error|fatal|panic)\] (.*)")
 # Said at every start and every farewell of FFmpeg 9.0, whatever the server answers.
 _KNOWN = re.compile(r"Guessed Channel Layout|Failed to read response from DELETE|Failed to dispose resource")
+# FFmpeg has given up its output. It does not always end then: it may go on reading until its input ends.
+_GIVEN_UP = re.compile(r"Terminating thread with return code|Task finished with error code")
 _ADDRESS = re.compile(r"\b[a-z]+://\S+")
 
 _log = structlog.get_logger(__name__)
@@ -180,6 +182,7 @@ class _Publication:
         self._stop = stop
         self._log = log
         self._connected = asyncio.Event()
+        self._given_up = asyncio.Event()
         self._epoch = math.floor(time.time())
         """Unix time of the container's time 0."""
 
@@ -212,6 +215,10 @@ class _Publication:
         try:
             yield ffmpeg
         finally:
+            if self._given_up.is_set() and ffmpeg.returncode is None:
+                # Neither the end of its input nor SIGTERM ends it then (measured): the room would wait four seconds.
+                with contextlib.suppress(ProcessLookupError):
+                    ffmpeg.kill()
             await asyncio.shield(_end(ffmpeg))
             await listener
 
@@ -220,24 +227,27 @@ class _Publication:
         ended = asyncio.create_task(ffmpeg.wait())
         stopped = asyncio.create_task(self._stop.wait())
         connected = asyncio.create_task(self._connected.wait())
+        given_up = asyncio.create_task(self._given_up.wait())
         feeding: asyncio.Task[End] | None = None
         began = 0.0
         try:
             head = primer(self._clip)
             _write(ffmpeg, head)
-            await asyncio.wait({ended, stopped, connected}, timeout=_HANDSHAKE, return_when=asyncio.FIRST_COMPLETED)
+            beginnings = {ended, stopped, connected, given_up}
+            await asyncio.wait(beginnings, timeout=_HANDSHAKE, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
                 return End.STOPPED, 0.0
             if not connected.done() or ended.done():
                 return End.NO_HANDSHAKE, 0.0
             began = time.monotonic()
             feeding = asyncio.create_task(self._feed(ffmpeg, len(head), publishing))
-            await asyncio.wait({ended, stopped, feeding}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, stopped, feeding, given_up}, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
                 return End.STOPPED, time.monotonic() - began
-            return (End.SERVER_LOST if ended.done() else feeding.result()), time.monotonic() - began
+            lost = ended.done() or given_up.done()
+            return (End.SERVER_LOST if lost else feeding.result()), time.monotonic() - began
         finally:
-            tasks = [task for task in (ended, stopped, connected, feeding) if task is not None]
+            tasks = [task for task in (ended, stopped, connected, given_up, feeding) if task is not None]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -267,7 +277,10 @@ class _Publication:
             text = line.decode(errors="replace").strip()
             if _CONNECTED.search(text):
                 self._connected.set()
-            elif (said := _SAID.match(text)) and not _KNOWN.search(said[2]):
+                continue
+            if _GIVEN_UP.search(text):
+                self._given_up.set()
+            if (said := _SAID.match(text)) and not _KNOWN.search(said[2]):
                 words = _ADDRESS.sub("…", said[2].partition("offer:")[0])[:200]
                 self._log.warning("camera.ffmpeg", level=said[1], said=words)
 

@@ -123,8 +123,9 @@ def primer(clip: Clip) -> bytes:
 def paced_chunks(clip: Clip, offset: Fraction, begin: Fraction = Fraction(0)) -> Generator[Chunk, None, None]:
     """The clip from `offset` seconds into its loop, over and over, without end.
 
-    Times in the container begin at `begin`; `due` counts from zero. Chunks are in order of `due`; the first holds what comes before any packet
-    too. With a picture, `offset` must be the time of a key frame, or nothing can be seen until the next one.
+    Times in the container begin at `begin`; `due` counts from zero. Chunks are in order of `due`; the first holds what
+    comes before any packet too. With a picture, `offset` must be the time of a key frame, or nothing can be seen until
+    the next one.
     """
     pipe = _Pipe()
     held = ONE_FRAME if clip.video and clip.audio else Fraction(0)
@@ -136,7 +137,9 @@ def paced_chunks(clip: Clip, offset: Fraction, begin: Fraction = Fraction(0)) ->
             lanes.append(_due_packets(clip, "video", out, offset, begin, Fraction(0)))
         if clip.audio:
             out_audio = nut.add_stream_from_template(source.streams.audio[0])
-            lanes.append(_due_packets(clip, "audio", out_audio, offset, begin, SOUND_AHEAD if clip.video else Fraction(0)))
+            lanes.append(
+                _due_packets(clip, "audio", out_audio, offset, begin, SOUND_AHEAD if clip.video else Fraction(0))
+            )
         nut.start_encoding()
         for due, packet in merge(*lanes, key=lambda item: item[0]):
             nut.mux(packet)

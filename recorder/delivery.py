@@ -2,6 +2,10 @@
 
 Each object is delivered whole and unchanged; delivering it twice is harmless. Only the store's own hash of what it
 holds counts as an acknowledgement. What is acknowledged is kept here for a set time all the same.
+
+In a round every start goes first, so that the store knows each take that has begun before it hears of any that ended;
+then each take gets a few objects across, the newest first, so that a backlog holds back neither the running take's
+test-opening nor a heartbeat. A take that the store refuses is an alarm and holds back no other.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +21,8 @@ from typing import Final
 import httpx
 import structlog
 
+from evidence_store.errors import NoSpace, Tampered
 from evidence_store.sealing import segment
-from recorder.device import Device
 from recorder.spool import Spool, TakeFolder
 
 log = structlog.get_logger()
@@ -26,6 +30,14 @@ log = structlog.get_logger()
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 HEARTBEAT_SECONDS: Final = 10.0
+AT_ONCE: Final = 16
+"""Objects of one take in one round."""
+_STORE_AWAY: Final = frozenset({502, 503, 504, 507})
+"""Answers that say nothing of what was delivered: the store, or room in it, is not there now."""
+
+
+class _AnswerError(Exception):
+    """The store, or whatever answered for it, said something that is no acknowledgement."""
 
 
 @dataclass(slots=True)
@@ -40,25 +52,28 @@ class DeliveryState:
     """The last take whose wrap or first tick the store could not open: an alarm."""
 
 
-def objects(take: TakeFolder) -> Iterator[tuple[str, Path]]:
+def objects(take: TakeFolder) -> list[tuple[str, Path]]:
     """What a take has to deliver and has not yet, in the order the store wants it: kind and file."""
-    segments = take.segments()
-    finished = segments if take.close.exists() else segments[:-1]
-    items: list[tuple[str, Path]] = [("start", take.start)]
-    items += [(f"segments/{int(path.stem)}", path) for path in finished]
-    items += [("tail", take.tail)] if take.tail.exists() and take.close.exists() else []
-    items += [("close", take.close)]
-    for kind, path in items:
-        if path.exists() and not take.acknowledged(path):
-            yield kind, path
+    names = take.names()
+    closed = take.close.name in names
+    segments = sorted(name for name in names if name.endswith(".segment"))
+    items = [("start", take.start.name)]
+    # The last one of an open take may still grow.
+    items += [(f"segments/{int(name.partition('.')[0])}", name) for name in (segments if closed else segments[:-1])]
+    if closed:
+        items += [("tail", take.tail.name), ("close", take.close.name)]
+    return [(kind, take.path / name) for kind, name in items if name in names and f"{name}.ack" not in names]
 
 
 def first_tick(data: bytes) -> bytes | None:
     """The first segment up to its first tick's end, as the store test-opens it; None where there is none yet."""
-    _, at = segment.read_header(data)
-    for tick in segment.ticks(data, at):
-        return data[: tick.offset + tick.size]
-    return None
+    try:
+        _, at = segment.read_header(data)
+        tick = next(segment.ticks(data, at), None)
+    except Tampered:
+        # Read while its first frame was being written: there will be more the next time.
+        return None
+    return None if tick is None else data[: tick.offset + tick.size]
 
 
 class Delivery:
@@ -67,22 +82,19 @@ class Delivery:
     def __init__(
         self,
         spool: Spool,
-        device: Device,
         client: httpx.AsyncClient,
         *,
         keep_seconds: float,
         heartbeat: Callable[[], bytes],
-        is_open: Callable[[], TakeFolder | None],
     ) -> None:
-        """`client` has the store's base URL and this room's credentials. `is_open`: the take being recorded."""
+        """`client` has the store's base URL and this room's credentials. `heartbeat` makes a signed one, at once."""
         self._spool = spool
-        self._device = device
         self._client = client
         self._keep_seconds = keep_seconds
         self._heartbeat = heartbeat
-        self._is_open = is_open
         self._news = asyncio.Event()
         self._tested: set[Path] = set()
+        self._done: set[Path] = set()
         self.state = DeliveryState()
 
     def poke(self) -> None:
@@ -90,27 +102,33 @@ class Delivery:
 
     async def run(self) -> None:
         """Until cancelled."""
-        pause, next_heartbeat = FIRST_PAUSE, 0.0
+        pause, next_heartbeat, told = FIRST_PAUSE, 0.0, -1
         while True:
             self._news.clear()
             try:
-                if time.monotonic() >= next_heartbeat:
+                # A new number is told at once: a take that never comes then shows, and nothing is sealed without it.
+                if time.monotonic() >= next_heartbeat or told != self._spool.highest_take():
+                    highest = self._spool.highest_take()
                     await self._send("POST", "heartbeats", self._heartbeat())
-                    next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
-                delivered = await self._round()
-                self.state.trouble = None
-                pause = FIRST_PAUSE
+                    next_heartbeat, told = time.monotonic() + HEARTBEAT_SECONDS, highest
+                delivered, refused = await self._round()
+                if refused is None:
+                    self.state.trouble = None
                 if delivered:
+                    pause = FIRST_PAUSE
                     continue
-                await self._forget_old()
-            except (httpx.TransportError, httpx.HTTPStatusError) as error:
+                await asyncio.to_thread(self._forget_old)
+                if refused is not None:
+                    raise refused
+                pause = FIRST_PAUSE
+            except (httpx.HTTPError, _AnswerError) as error:
                 self._note(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
-            except OSError as error:
-                self.state.trouble = "spool-unreadable"
-                log.error("delivery_cannot_read", errno=error.errno)
+            except (OSError, NoSpace) as error:
+                self.state.trouble = "spool-full" if isinstance(error, NoSpace) else "spool-unreadable"
+                log.error("delivery_cannot_use_spool", error=type(error).__name__)
                 await asyncio.sleep(LONGEST_PAUSE)
                 continue
             try:
@@ -119,51 +137,81 @@ class Delivery:
             except TimeoutError:
                 continue
 
-    def _note(self, error: httpx.HTTPError) -> None:
+    def _note(self, error: httpx.HTTPError | _AnswerError) -> None:
         if isinstance(error, httpx.HTTPStatusError):
             status = error.response.status_code
-            trouble = "store-unavailable" if status >= 500 else "store-refuses"
+            trouble = "store-unavailable" if status in _STORE_AWAY else "store-refuses"
             log.warning("delivery_refused", status=status)
+        elif isinstance(error, _AnswerError):
+            trouble = "store-holds-something-else"
+            log.error("acknowledgement_differs")
         else:
             trouble = "store-out-of-reach"
             log.info("delivery_waits", reason=type(error).__name__)
         self.state.trouble = trouble
 
-    async def _round(self) -> int:
-        """Delivers what there is; how many objects the store took."""
-        takes = await asyncio.to_thread(self._spool.takes)
-        pending = [(take, list(objects(take))) for take in takes]
+    async def _round(self) -> tuple[int, httpx.HTTPStatusError | _AnswerError | None]:
+        """Delivers some of what there is: how many objects the store took, and what it refused, if anything.
+
+        Raises what says that the store is not there at all: then the rest need not be tried.
+        """
+        pending = await asyncio.to_thread(self._pending)
         self.state.undelivered = sum(len(items) for _, items in pending)
+        starts = [(take, items[:1]) for take, items in pending if items and items[0][0] == "start"]
+        rest = [(take, [each for each in items if each[0] != "start"][:AT_ONCE]) for take, items in pending]
         delivered = 0
-        for take, items in pending:
-            base = f"takes/{take.enrolment.hex()}/{take.take}"
-            for kind, path in items:
-                if kind == "close" and any(each != "close" for each, _ in objects(take)):
-                    break  # something appeared meanwhile that has to come before: next round
-                data = await asyncio.to_thread(path.read_bytes)
-                reply = await self._send("PUT", f"{base}/{kind}", data)
-                if reply.json()["sha256"] != hashlib.sha256(data).hexdigest():
-                    self.state.trouble = "store-holds-something-else"
-                    log.error("acknowledgement_differs", take=take.take, kind=kind)
-                    return delivered
-                take.acknowledge(path)
-                delivered += 1
-                self.state.undelivered -= 1
+        trouble: dict[Path, httpx.HTTPStatusError | _AnswerError] = {}
+        for take, items in starts + rest[::-1]:
+            if take.path in trouble:
+                continue
+            try:
+                delivered += await self._deliver(take, items)
+            except (httpx.HTTPStatusError, _AnswerError) as error:
+                if isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _STORE_AWAY:
+                    raise
+                trouble[take.path] = error
+                self._note(error)
+        return delivered, next(iter(trouble.values()), None)
+
+    def _pending(self) -> list[tuple[TakeFolder, list[tuple[str, Path]]]]:
+        """Takes that have something to deliver or to test, oldest first. Looks at the disk: not for the event loop."""
+        found = []
+        for take in self._spool.takes():
+            if take.path not in self._done:
+                items = objects(take)
+                if not items and take.acknowledged(take.close):
+                    self._done.add(take.path)
+                found.append((take, items))
+        return found
+
+    async def _deliver(self, take: TakeFolder, items: list[tuple[str, Path]]) -> int:
+        base = f"takes/{take.enrolment.hex()}/{take.take}"
+        delivered = 0
+        for kind, path in items:
+            if kind == "close" and await asyncio.to_thread(objects, take) != [(kind, path)]:
+                break  # something appeared meanwhile that has to come before: next round
+            data = await asyncio.to_thread(path.read_bytes)
+            reply = await self._send("PUT", f"{base}/{kind}", data)
+            if _answer(reply, "sha256") != hashlib.sha256(data).hexdigest():
+                raise _AnswerError
+            await asyncio.to_thread(take.acknowledge, path)
+            delivered += 1
+            self.state.undelivered -= 1
+        if not any(kind == "start" for kind, _ in items):
             await self._test_opening(take, base)
         return delivered
 
     async def _test_opening(self, take: TakeFolder, base: str) -> None:
         """The store opens wrap and first tick while the take still runs: what can't be read must show at once."""
-        path = take.segment(0)
-        if take.path in self._tested or not take.acknowledged(take.start) or not path.exists():
+        if take.path in self._tested:
             return
-        data = await asyncio.to_thread(path.read_bytes)
-        first = first_tick(data)
+        first = await asyncio.to_thread(_first_tick_of, take)
         if first is None:
             return
         reply = await self._send("POST", f"{base}/test-opening", first)
+        opened = _answer(reply, "opened")
         self._tested.add(take.path)
-        if reply.json()["opened"]:
+        if opened:
             self.state.test_opened = take.take
         else:
             self.state.test_failed = take.take
@@ -175,13 +223,29 @@ class Delivery:
         reply.raise_for_status()
         return reply
 
-    async def _forget_old(self) -> None:
-        """Removes takes that the store has had, whole, for long enough."""
+    def _forget_old(self) -> None:
+        """Removes takes that the store has had, whole, for long enough. Raises NoSpace, OSError."""
+        self._spool.finish_removals()
         now = time.time()
-        for take in await asyncio.to_thread(self._spool.takes):
+        for take in self._spool.takes():
+            if take.path not in self._done:
+                continue
             mark = take.close.with_name(take.close.name + ".ack")
-            whole = mark.exists() and not any(True for _ in objects(take))
-            if whole and now - mark.stat().st_mtime > self._keep_seconds:
-                await asyncio.to_thread(self._spool.remove, take)
+            if now - mark.stat().st_mtime > self._keep_seconds:
+                self._spool.remove(take)
+                self._done.discard(take.path)
                 self._tested.discard(take.path)
                 log.info("take_removed_from_spool", take=take.take)
+
+
+def _first_tick_of(take: TakeFolder) -> bytes | None:
+    path = take.segment(0)
+    return first_tick(path.read_bytes()) if take.acknowledged(take.start) and path.exists() else None
+
+
+def _answer(reply: httpx.Response, name: str) -> object:
+    """A member of the store's answer. Raises _AnswerError for what is none."""
+    try:
+        return reply.json()[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _AnswerError from error

@@ -112,13 +112,19 @@ def _from_json(data: dict[str, object]) -> FeedTrack:
 class FeedServer:
     """The recorder's side. All but `start` and `stop` are synchronous and never wait.
 
-    `key_frame(camera, kind)` and `presence(presence)` are called when the monitor asks or tells.
+    `key_frame(camera, kind)` and `presence(presence)` are called when the monitor asks or tells; `deserted()` when the
+    last monitor is gone, without a word of who watched there.
     """
 
     def __init__(
-        self, path: Path, *, key_frame: Callable[[str, Kind], None], presence: Callable[[Presence], None]
+        self,
+        path: Path,
+        *,
+        key_frame: Callable[[str, Kind], None],
+        presence: Callable[[Presence], None],
+        deserted: Callable[[], None] = lambda: None,
     ) -> None:
-        self._path, self._key_frame, self._presence = path, key_frame, presence
+        self._path, self._key_frame, self._presence, self._deserted = path, key_frame, presence, deserted
         self._tracks: dict[int, FeedTrack] = {}
         self._next_index = 1
         self._listener: socket.socket | None = None
@@ -216,6 +222,8 @@ class FeedServer:
             self._monitors.remove(monitor)
             asyncio.get_running_loop().remove_reader(monitor)
             monitor.close()
+            if not self._monitors:
+                self._deserted()
 
     def _hear(self, monitor: socket.socket) -> None:
         try:

@@ -7,39 +7,33 @@ and what came of it is offered to the sealing thread. Nothing here waits for a d
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
 from evidence_store.canonical import Record
-from evidence_store.errors import Conflict, Unavailable
+from evidence_store.errors import Conflict, InvalidInput, NoSpace, Unavailable
 from evidence_store.sealing.tick import Message
-from recorder.clock import SenderClock
+from recorder.cameras import Cameras
 from recorder.delivery import Delivery
 from recorder.device import Device
-from recorder.feed import FeedServer, Presence
 from recorder.fragments import Cut
-from recorder.peer import Connection, RtpHeader
-from recorder.recovery import Recovered, previous_take, recover
-from recorder.sdp import Kind as MediaKind
+from recorder.recovery import Recovery, previous_take, recover
 from recorder.sealer import Closed, Durable, Sealer, Tick
 from recorder.sealing_thread import SealingThread
-from recorder.spool import Spool, TakeFolder
+from recorder.spool import Spool
 from recorder.take import Event, Order, State, following
 from recorder.ticker import (
-    CODEC_OF,
-    CameraProfile,
     Refused,
     RoomProfile,
-    connection_event,
     describe_init,
     fragment_messages,
     track_event,
 )
-from recorder.track import Track
 
 log = structlog.get_logger()
 
@@ -47,24 +41,19 @@ TICK_SECONDS = 0.25
 DURABLE_WITHIN_NS = 1_500_000_000
 """A last durable tick older than this puts the lamp out of `recording`."""
 CLOCK_STEP_NS = 50_000_000
-HEARD_WITHIN_NS = 2_000_000_000
 LOW_SPACE_BYTES = 2 << 30
+TEND_SECONDS = 1.0
+
+_T = TypeVar("_T")
 
 
-@dataclass(slots=True)
-class _Meter:
-    """What a camera's state shows of its stream."""
-
-    connection: Connection | None = None
-    feed: dict[MediaKind, int] = field(default_factory=dict)
-    heard_ns: int = 0
-    octets: int = 0
-    octets_before: int = 0
-    bitrate: float = 0.0
+def end_process() -> None:
+    """Ends this process here and now: all that counts is on the disk, and the supervisor starts another one."""
+    os._exit(70)
 
 
 class RecorderNode:
-    """Owns tracks, ticker, sealing thread and delivery of one room. Implements `recorder.peer.Sink`."""
+    """Owns tracks, ticker, sealing thread and delivery of one room. `cameras` is the sink of their packets."""
 
     def __init__(
         self,
@@ -72,27 +61,26 @@ class RecorderNode:
         device: Device,
         spool: Spool,
         feed_path: Path,
-        delivery: Callable[[Callable[[], bytes], Callable[[], TakeFolder | None]], Delivery],
+        delivery: Callable[[Callable[[], bytes]], Delivery],
         ask_key_frame: Callable[[str], None],
         *,
         boot: str,
+        on_failure: Callable[[], None] = end_process,
     ) -> None:
-        """`delivery(heartbeat, is_open)` makes the delivery; `ask_key_frame(camera)` reaches the camera's peer."""
+        """`delivery(heartbeat)` makes the delivery; `ask_key_frame(camera)` reaches the camera's peer.
+
+        `on_failure()`, from any thread: what seals, cuts or delivers is no more, and the process has to end.
+        """
         self.profile = profile
         self._device = device
         self._spool = spool
         self._boot = boot
+        self._on_failure = on_failure
         self._entries = profile.tracks()
-        self._tracks = {entry.id: Track(entry.id, CODEC_OF[entry.kind]) for entry in self._entries}
-        self._index = {entry.id: entry.index for entry in self._entries}
-        self._of = {(entry.camera, entry.kind): entry.id for entry in self._entries}
-        self._meters = {camera.id: _Meter() for camera in profile.cameras}
         self._described: dict[str, Record] = {}
         self._ask_key_frame = ask_key_frame
-        self.feed = FeedServer(
-            feed_path, key_frame=lambda camera, _kind: ask_key_frame(camera), presence=self._presence
-        )
-        self.delivery = delivery(self._heartbeat, lambda: None if self._sealer is None else self._sealer.folder)
+        self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell)
+        self.delivery = delivery(self._heartbeat)
         self.state = State.IDLE
         self._order: Order | None = None
         self._sealer: Sealer | None = None
@@ -100,27 +88,33 @@ class RecorderNode:
         self._durable: Durable | None = None
         self._began_ns = 0
         self._began_utc_ns = 0
+        self._accepted_utc_ns = 0
         self._events: list[Record] = []
         self._refused: Refused | None = None
         self._disk_trouble: str | None = None
         self._clock_offset: int | None = None
-        self._recovered: list[Recovered] = []
+        self._free = 0
+        self._wanted: Order | None = None
+        self._recovery = Recovery()
+        self._mending = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._orders: set[asyncio.Task[Any]] = set()
 
     # Life
 
     async def start(self) -> None:
-        """Closes what a crash left open, goes on with an interview that was being recorded, and starts the tasks."""
-        self._sealing = SealingThread(asyncio.get_running_loop(), self._on_durable, self._on_disk)
-        self._recovered = await asyncio.to_thread(recover, self._spool, self._device, time.time_ns())
-        for each in self._recovered:
-            log.warning("take_recovered", take=each.take.take, how=each.how, torn_bytes=each.torn_bytes)
-        await self.feed.start()
-        if self._spool.recording.exists():
-            order = Order.decode(self._spool.recording.read_bytes())
-            log.warning("recording_goes_on", after_takes=[each.take.take for each in self._recovered])
-            await self._begin(order)
-        for work in (self._tick(), self.delivery.run()):
+        """Closes what a crash left open, goes on with an interview that was being recorded, and starts the tasks.
+
+        A full disk or a damaged take keeps it from neither: those are alarms.
+        """
+        loop = asyncio.get_running_loop()
+        self._sealing = SealingThread(loop, self._on_durable, self._on_disk, self._failed)
+        self._recovery = await asyncio.to_thread(recover, self._spool, self._device, time.time_ns())
+        self._free = await asyncio.to_thread(self._spool.free_bytes)
+        await self.cameras.feed.start()
+        self._wanted = await asyncio.to_thread(self._remembered)
+        await self._go_on()
+        for work in (self._tick(), self._tend(), self.delivery.run()):
             task = asyncio.create_task(work)
             task.add_done_callback(self._task_ended)
             self._tasks.append(task)
@@ -129,62 +123,122 @@ class RecorderNode:
         """Ends the process's work. A take that is being recorded stays open and is closed at the next boot."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.feed.stop()
+        await asyncio.gather(*self._tasks, *self._orders, return_exceptions=True)
+        await self.cameras.feed.stop()
         if self._sealing is not None:
             await asyncio.to_thread(self._sealing.end)
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.critical("recorder_task_died", error=type(error).__name__)
-            # Without its ticker a recorder is a lie: the supervisor starts a new one, which closes this take.
-            asyncio.get_running_loop().stop()
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        # Without its ticker or sealer a recorder is a lie: the supervisor starts a new one, which closes this take.
+        log.critical("recorder_part_died", error=type(error).__name__)
+        self._on_failure()
+
+    async def _tend(self) -> None:
+        """Looks after the disk, and after what a full one has left undone."""
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            try:
+                self._free = await asyncio.to_thread(self._spool.free_bytes)
+                await self._mend()
+            except OSError as error:
+                self._free = 0
+                log.error("spool_does_not_answer", errno=error.errno)
+
+    async def _mend(self) -> None:
+        if self.state is not State.IDLE:
+            return
+        if self._recovery.full:
+            async with self._mending:
+                self._recovery = await asyncio.to_thread(recover, self._spool, self._device, time.time_ns())
+            self.delivery.poke()
+        elif self._wanted is None:
+            self._disk_trouble = None
+        await self._go_on()
+
+    def _remembered(self) -> Order | None:
+        """What was being recorded when the process ended."""
+        if not self._spool.recording.exists():
+            return None
+        try:
+            return Order.decode(self._spool.recording.read_bytes())
+        except InvalidInput as error:
+            log.error("recording_not_readable", code=error.code)
+            self._spool.forget_recording()
+            return None
+
+    async def _go_on(self) -> None:
+        """With the interview that the process found; tried again until there is space, or somebody presses stop."""
+        if self._wanted is None or self.state is not State.IDLE:
+            return
+        try:
+            await self._begin(self._wanted)
+            log.warning("recording_goes_on")
+        except (Unavailable, OSError) as error:
+            log.error("recording_cannot_go_on", error=type(error).__name__)
+
+    async def _whole(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """To its end, also when whoever asked goes away: no take is left half begun or half closed."""
+        task = asyncio.ensure_future(work)
+        self._orders.add(task)
+        task.add_done_callback(self._orders.discard)
+        return await asyncio.shield(task)
 
     # Orders
 
     async def begin(self, order: Order) -> int:
-        """Starts a take; its number, once its start record is durable. Raises Conflict, NoSpace."""
-        now = time.monotonic_ns()
-        if not any(meter.connection and now - meter.heard_ns < HEARD_WITHIN_NS for meter in self._meters.values()):
+        """Starts a take; its number, once its start record is durable. Raises Conflict, NoSpace, OSError."""
+        following(self.state, Event.START)
+        if not self.cameras.heard(time.monotonic_ns()):
             raise Conflict("no camera is sending", code="no-camera")
-        await asyncio.to_thread(self._spool.remember_recording, order.encode())
-        try:
-            return await self._begin(order)
-        except BaseException:
-            await asyncio.to_thread(self._spool.forget_recording)
-            raise
+        return await self._whole(self._begin(order))
 
     async def _begin(self, order: Order) -> int:
         self.state = following(self.state, Event.START)
-        sealing = self._sealing_thread()
+        if self._wanted is not order:
+            self._wanted = None
         monotonic_ns, utc_ns = time.monotonic_ns(), time.time_ns()
         try:
-            sealer = await sealing.begin(lambda: self._make_sealer(order, monotonic_ns, utc_ns))
-        except BaseException:
-            self.state = following(self.state, Event.FAILED)
+            async with self._mending:
+                await asyncio.to_thread(self._spool.remember_recording, order.encode())
+                sealer = await self._sealing_thread().begin(lambda: self._make_sealer(order, monotonic_ns, utc_ns))
+        except BaseException as error:
+            try:
+                if self._wanted is None:
+                    await asyncio.to_thread(self._spool.forget_recording)
+            finally:
+                self._disk_trouble = getattr(error, "code", None) if isinstance(error, NoSpace) else None
+                self.state = following(self.state, Event.FAILED)
             raise
-        self._order, self._sealer, self._durable = order, sealer, None
+        try:
+            self._begin_tracks()
+        except Exception as error:
+            self._failed(error)
+            raise
+        self._order, self._wanted, self._sealer, self._durable = order, None, sealer, None
         self._refused, self._disk_trouble, self._clock_offset = None, None, None
-        now = time.monotonic_ns()
-        pre_rolls = [begins for track in self._tracks.values() if (begins := track.pre_roll_ns(now)) is not None]
-        origin = min([*pre_rolls, now])
-        self._began_ns, self._began_utc_ns = origin, time.time_ns() - (now - origin)
-        for track in self._tracks.values():
-            track.begin(origin, now)
-        self._events = [
-            {"monotonic": str(origin), "type": "origin", "utc": str(self._began_utc_ns)},
-            *(
-                connection_event(meter.connection, connected=True)
-                for meter in self._meters.values()
-                if meter.connection is not None
-            ),
-        ]
         self.state = following(self.state, Event.STARTED)
         self.delivery.poke()
         log.info("take_started", take=sealer.folder.take)
         return sealer.folder.take
 
+    def _begin_tracks(self) -> None:
+        now = time.monotonic_ns()
+        pre_rolls = [begins for track in self.cameras.tracks.values() if (begins := track.pre_roll_ns(now)) is not None]
+        origin = min([*pre_rolls, now])
+        self._began_ns, self._began_utc_ns = origin, time.time_ns() - (now - origin)
+        self._accepted_utc_ns = self._began_utc_ns
+        for track in self.cameras.tracks.values():
+            track.begin(origin, now)
+        began: Record = {"monotonic": str(origin), "type": "origin", "utc": str(self._began_utc_ns)}
+        self._events = [began, *self.cameras.present()]
+
     def _make_sealer(self, order: Order, monotonic_ns: int, utc_ns: int) -> Sealer:
+        # In the sealing thread. A number that was given in vain, or a close that found no room, comes first.
+        self._recovery = recover(self._spool, self._device, utc_ns)
         before = previous_take(self._spool, self._device)
         self._spool.hold_reserve()
         return Sealer.begin(
@@ -193,23 +247,38 @@ class RecorderNode:
         )  # fmt: skip
 
     async def end(self) -> Closed:
-        """Stops and closes the take. Raises Conflict; NoSpace, OSError where the close could not be written."""
+        """Stops and closes the take. Raises Conflict; NoSpace, OSError where the close could not be written: then the
+        device closes it as soon as there is space."""
+        if self._wanted is not None and self.state is State.IDLE:
+            self._wanted = None
+            await asyncio.to_thread(self._spool.forget_recording)
+        return await self._whole(self._end())
+
+    async def _end(self) -> Closed:
         self.state = following(self.state, Event.STOP)
         try:
             now = time.monotonic_ns()
-            for track in self._tracks.values():
+            for track in self.cameras.tracks.values():
                 track.end(now)
-            closing = self._gather(now, {name: track.cut(now) for name, track in self._tracks.items()})
+            closing = self._gather(now, {name: track.cut(now) for name, track in self.cameras.tracks.items()})
             if self._refused is not None:
-                closing.events[:0] = self._refused.declaration(self._disk_trouble or "sealer-behind")
+                closing.events[:0] = self._refused.declaration()
                 self._refused = None
-            closed = await self._sealing_thread().close(closing)
-            await asyncio.to_thread(self._spool.forget_recording)
-            return closed
+            return await self._sealing_thread().close(closing)
+        except (Unavailable, OSError):
+            self._recovery.full = True
+            raise
+        except Exception as error:
+            self._failed(error)
+            raise
         finally:
-            self.state = following(self.state, Event.CLOSED)
-            self._order, self._sealer = None, None
-            self.delivery.poke()
+            try:
+                # Even where there was no room for the close: nobody wants this recording to go on after a restart.
+                await asyncio.to_thread(self._spool.forget_recording)
+            finally:
+                self.state = following(self.state, Event.CLOSED)
+                self._order, self._sealer = None, None
+                self.delivery.poke()
 
     def _sealing_thread(self) -> SealingThread:
         if self._sealing is None:
@@ -224,27 +293,26 @@ class RecorderNode:
             due = max(due + TICK_SECONDS, time.monotonic() - TICK_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic_ns()
-            self._measure()
+            for meter in self.cameras.meters.values():
+                meter.measure(TICK_SECONDS)
             for entry in self._entries:
-                if self._tracks[entry.id].wants_key_frame:
+                if self.cameras.tracks[entry.id].wants_key_frame:
                     self._ask_key_frame(entry.camera)
-            cuts = {name: track.cut(now) for name, track in self._tracks.items()}
+            cuts = {name: track.cut(now) for name, track in self.cameras.tracks.items()}
             if self.state is State.RECORDING:
                 self._offer(self._gather(now, cuts))
 
     def _offer(self, tick: Tick) -> None:
-        refused = self._refused
-        if refused is None:
-            if not self._sealing_thread().offer(tick):
-                self._refused = Refused(tick.utc_ns, tick.utc_ns, [])
-                self._refused.add(tick)
+        events = tick.events
+        if self._refused is not None:
+            # What was refused is declared by the first tick that is taken again.
+            events = self._refused.declaration() + events
+        if self._sealing_thread().offer(Tick(tick.messages, events, tick.monotonic_ns, tick.utc_ns)):
+            self._refused, self._accepted_utc_ns = None, tick.utc_ns
             return
-        # What was refused is declared by the first tick that is taken again.
-        declared = refused.declaration(self._disk_trouble or "sealer-behind") + tick.events
-        if self._sealing_thread().offer(Tick(tick.messages, declared, tick.monotonic_ns, tick.utc_ns)):
-            self._refused = None
-        else:
-            refused.add(tick)
+        if self._refused is None:
+            self._refused = Refused(self._accepted_utc_ns, tick.utc_ns, self._disk_trouble or "sealer-behind")
+        self._refused.add(tick)
 
     def _gather(self, now: int, cuts: dict[str, Cut]) -> Tick:
         """What the tracks gave, as one tick."""
@@ -264,12 +332,6 @@ class RecorderNode:
         self._clock_offset = offset
         return Tick(messages, events, now, utc)
 
-    def _measure(self) -> None:
-        for meter in self._meters.values():
-            gained = (meter.octets - meter.octets_before) * 8 / TICK_SECONDS
-            meter.bitrate += (gained - meter.bitrate) * 0.2
-            meter.octets_before = meter.octets
-
     # The sealing thread's word, on the loop
 
     def _on_durable(self, durable: Durable, segment_ended: bool) -> None:
@@ -286,68 +348,10 @@ class RecorderNode:
         head = None if self._durable is None else self._durable.head
         return self._device.heartbeat(self._spool.highest_take(), head, time.time_ns())
 
-    # Sink
-
-    def connected(self, connection: Connection) -> None:
-        meter = self._meters.get(connection.camera)
-        if meter is None:
-            return
-        meter.connection = connection
-        meter.feed = self.feed.announce(connection.camera, connection.codecs)
-        now, sender = time.monotonic_ns(), SenderClock()
-        for kind in connection.codecs:
-            if (track := self._track(connection, kind)) is not None:
-                track.connect(connection.id, now, sender)
-        self._events.append(connection_event(connection, connected=True))
-
-    def rtp(
-        self,
-        connection: Connection,
-        kind: MediaKind,
-        header: RtpHeader,
-        payload: bytes,
-        packet: bytes,
-        arrival_ns: int,
-    ) -> None:
-        track = self._track(connection, kind)
-        if track is not None:
-            track.rtp(header, payload, arrival_ns)
-        meter = self._meters[connection.camera]
-        meter.heard_ns = arrival_ns
-        meter.octets += len(packet)
-        if (index := meter.feed.get(kind)) is not None:
-            self.feed.send(index, packet, arrival_ns)
-
-    def sender_report(self, connection: Connection, kind: MediaKind, ntp: int, rtp: int, arrival_ns: int) -> None:
-        track = self._track(connection, kind)
-        if track is not None:
-            track.sender_report(ntp, rtp, arrival_ns)
-        if (index := self._meters[connection.camera].feed.get(kind)) is not None:
-            self.feed.report(index, ntp, rtp, arrival_ns)
-
-    def disconnected(self, connection: Connection, reason: str) -> None:
-        meter = self._meters.get(connection.camera)
-        if meter is None or meter.connection is None or meter.connection.id != connection.id:
-            return
-        meter.connection, meter.feed = None, {}
-        self.feed.withdraw(connection.camera)
-        now = time.monotonic_ns()
-        for kind in connection.codecs:
-            if (track := self._track(connection, kind)) is not None:
-                track.disconnect(now)
-        self._events.append(connection_event(connection, connected=False, reason=reason))
-
-    def _track(self, connection: Connection, kind: MediaKind) -> Track | None:
-        name = self._of.get((connection.camera, kind))
-        return None if name is None else self._tracks[name]
-
-    def _presence(self, presence: Presence) -> None:
-        self._events.append(
-            {
-                "act": presence.event, "camera": presence.camera, "type": "viewer",
-                "utc": str(presence.utc_ns), "viewer": presence.viewer,
-            }
-        )  # fmt: skip
+    def _tell(self, event: Record) -> None:
+        """Into the journal of the take that runs; between takes there is none, and a start tells what holds then."""
+        if self.state is not State.IDLE:
+            self._events.append(event)
 
     # What the room shows
 
@@ -356,13 +360,15 @@ class RecorderNode:
         found = []
         if self._disk_trouble is not None:
             found.append(self._disk_trouble)
-        if self._spool.free_bytes() < LOW_SPACE_BYTES:
+        if self._free < LOW_SPACE_BYTES:
             found.append("spool-low")
+        if self._recovery.left:
+            found.append("take-left-open")
         if self.delivery.state.trouble is not None:
             found.append(self.delivery.state.trouble)
         if self._sealer is not None and self.delivery.state.test_failed == self._sealer.folder.take:
             found.append("test-opening-failed")
-        if self.state is State.RECORDING and not self._is_durable(now):
+        if self._wanted is not None or (self.state is State.RECORDING and not self._is_durable(now)):
             found.append("not-durable")
         return found
 
@@ -374,34 +380,25 @@ class RecorderNode:
         """The room's state, for whoever may ask. Ages in seconds; moments in nanoseconds UTC as strings."""
         now = time.monotonic_ns()
         recording = self.state is State.RECORDING
+        order = self._order or self._wanted
         durable_age = None if self._durable is None else (now - self._durable.monotonic_ns) / 1e9
         return {
             "alarms": self.alarms(now),
-            "cameras": [self._describe_camera(camera, now) for camera in self.profile.cameras],
+            "cameras": [
+                self.cameras.meters[camera.id].describe(now, self._described.get(camera.video or "", {}))
+                for camera in self.profile.cameras
+            ],
             "durable": recording and self._durable is not None and self._is_durable(now),
             "durable_age": durable_age if recording else None,
             "durable_tick": None if self._durable is None else self._durable.tick,
-            "feed_dropped": self.feed.dropped,
+            "feed_dropped": self.cameras.feed.dropped,
             "highest_take": self._spool.highest_take(),
-            "interview": None if self._order is None else self._order.interview.hex(),
+            "interview": None if order is None else order.interview.hex(),
             "room": self.profile.room,
             "since": str(self._began_utc_ns) if recording else None,
-            "spool_free": self._spool.free_bytes(),
+            "spool_free": self._free,
             "state": self.state.value,
             "take": None if self._sealer is None else self._sealer.folder.take,
             "test_opened": self._sealer is not None and self.delivery.state.test_opened == self._sealer.folder.take,
             "undelivered": self.delivery.state.undelivered,
-        }
-
-    def _describe_camera(self, camera: CameraProfile, now: int) -> Record:
-        meter = self._meters[camera.id]
-        silence = None if not meter.heard_ns else (now - meter.heard_ns) / 1e9
-        described = self._described.get(camera.video or "", {})
-        return {
-            "bitrate": round(meter.bitrate),
-            "connected": meter.connection is not None,
-            "height": described.get("height"),
-            "id": camera.id,
-            "silence": silence,
-            "width": described.get("width"),
         }

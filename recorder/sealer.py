@@ -6,7 +6,6 @@ Every step leaves the take whole: what fails for want of space has changed nothi
 from __future__ import annotations
 
 import datetime
-import secrets
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,6 +32,15 @@ class Tick:
     events: list[Record]
     monotonic_ns: int
     utc_ns: int
+
+
+def _random_secret() -> bytearray:
+    """32 bytes from the kernel, straight into a buffer that is overwritten later: no other copy is ever made."""
+    secret = bytearray(32)
+    with open("/dev/urandom", "rb", buffering=0) as source:
+        if source.readinto(secret) != len(secret):
+            raise OSError("the kernel gave fewer random bytes than asked for")
+    return secret
 
 
 def gap_record(from_utc_ns: int, to_utc_ns: int, reason: str) -> Record:
@@ -110,7 +118,7 @@ class Sealer:
         folder = spool.new_take(device.enrolment)
         now = datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC)
         take_key, certificate = device.new_take_key(folder.take, now)
-        secret = bytearray(secrets.token_bytes(32))
+        secret = _random_secret()
         info = take_wrap_info(device.enrolment, folder.take, order.interview)
         record = journal.start_record(
             enrolment=device.enrolment,
@@ -182,7 +190,8 @@ class Sealer:
             last = self.write(closing, urgent=True)
         except NoSpace:
             self.spool.spend_reserve()
-            lost = [gap_record(closing.utc_ns, closing.utc_ns, "spool-full")] if closing.messages else []
+            alive = closing.utc_ns if self.last is None else self.last.utc_ns
+            lost = [gap_record(alive, closing.utc_ns, "spool-full")] if closing.messages else []
             last = self.write(Tick([], lost + closing.events, closing.monotonic_ns, closing.utc_ns), urgent=True)
         self._end_segment()
         record = journal.close_record(
@@ -210,6 +219,7 @@ class Sealer:
         """Destroys what could still read or sign this take."""
         if self._segment is not None:
             self._segment.keys.forget()
+            self._segment.file.finish()
         self._ratchet.forget()
         self._take_key = None
 

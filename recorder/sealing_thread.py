@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from evidence_store.errors import NoSpace, Unavailable
+from evidence_store.errors import Conflict, Unavailable
 from recorder.sealer import Closed, Durable, Sealer, Tick, gap_record
 
 MAX_WAITING: Final = 80
@@ -34,11 +34,17 @@ class SealingThread:
         loop: asyncio.AbstractEventLoop,
         on_durable: Callable[[Durable, bool], None],
         on_disk: Callable[[str | None], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
-        """`on_durable(durable, segment_ended)` and `on_disk(trouble or None)` are called on `loop`."""
+        """`on_durable(durable, segment_ended)` and `on_disk(trouble or None)` are called on `loop`.
+
+        `on_failure(error)` is called in the thread, which then is no more: nothing is sealed from there on, so the
+        process has to end. What is durable is closed at the next boot.
+        """
         self._loop = loop
         self._on_durable = on_durable
         self._on_disk = on_disk
+        self._on_failure = on_failure
         self._wake = threading.Condition()
         self._ticks: collections.deque[Tick] = collections.deque()
         self._begin: tuple[Callable[[], Sealer], Future[Sealer]] | None = None
@@ -81,12 +87,21 @@ class SealingThread:
             self._ending = True
             self._wake.notify()
         self._thread.join(timeout=5)
+        for asked in (self._begin, self._close):
+            if asked is not None:
+                asked[1].cancel()
 
     def _tell(self, callback: Callable[..., None], *values: object) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *values)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - a recorder that seals nothing must not look alive
+            self._on_failure(error)
+
+    def _work(self) -> None:
         sealer: Sealer | None = None
         while True:
             with self._wake:
@@ -103,13 +118,15 @@ class SealingThread:
             elif tick is not None:
                 # A tick without a take: its begin failed, and the caller has been told so.
                 self._ticks.popleft()
-            elif close is not None and sealer is not None:
+            elif close is not None:
                 self._run_close(sealer, *close)
                 sealer = None
         if sealer is not None:
             sealer.forget()
 
     def _run_begin(self, make: Callable[[], Sealer], future: Future[Sealer]) -> Sealer | None:
+        if not future.set_running_or_notify_cancel():
+            return None
         try:
             sealer = make()
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever asked
@@ -128,7 +145,8 @@ class SealingThread:
                 self._wake.wait_for(lambda: self._ending or self._close is not None, timeout=RETRY_SECONDS)
                 if self._close is not None and self._ticks:
                     closing, future = self._close
-                    events = [gap_record(self._ticks[0].utc_ns, self._ticks[-1].utc_ns, code)]
+                    alive = self._ticks[0].utc_ns if sealer.last is None else sealer.last.utc_ns
+                    events = [gap_record(alive, self._ticks[-1].utc_ns, code)]
                     events += [event for each in self._ticks for event in each.events]
                     events += closing.events
                     self._close = (Tick(closing.messages, events, closing.monotonic_ns, closing.utc_ns), future)
@@ -138,14 +156,25 @@ class SealingThread:
         self._tell(self._on_disk, None)
         self._tell(self._on_durable, durable, sealer.segment_ended())
 
-    def _run_close(self, sealer: Sealer, closing: Tick, future: Future[Closed]) -> None:
+    def _run_close(self, sealer: Sealer | None, closing: Tick, future: Future[Closed]) -> None:
         with self._wake:
             self._close = None
+        # Whoever asked may have gone; the take is closed all the same.
+        future.set_running_or_notify_cancel()
+        if sealer is None:
+            _fail(future, Conflict("no take is open", code="room-idle"))
+            return
         try:
             closed = sealer.close(closing)
-        except (NoSpace, OSError) as error:
+        except (Unavailable, OSError) as error:
             log.error("take_not_closed", take=sealer.folder.take, code=getattr(error, "code", "spool-failing"))
             sealer.forget()
-            future.set_exception(error)
+            _fail(future, error)
             return
-        future.set_result(closed)
+        if not future.cancelled():
+            future.set_result(closed)
+
+
+def _fail(future: Future[Closed], error: Exception) -> None:
+    if not future.cancelled():
+        future.set_exception(error)

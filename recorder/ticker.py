@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from evidence_store.sealing.tick import Kind, Message
 from recorder.box_reader import parse_init
+from recorder.feed import Presence
 from recorder.fragments import Codec, Event, Fragment
 from recorder.parameter_sets import codec_string, parse_sps
 from recorder.peer import Connection
@@ -52,12 +53,14 @@ class Refused:
 
     from_utc_ns: int
     to_utc_ns: int
-    events: list[Record]
+    reason: str
+    """As it was when the first was refused: when the gap is declared the disk writes again."""
+    events: list[Record] = field(default_factory=list)
     uncounted: int = 0
 
-    def declaration(self, reason: str) -> list[Record]:
+    def declaration(self) -> list[Record]:
         """The gap, and the events of its time; `events_dropped` of them were too many to keep."""
-        gap = gap_record(self.from_utc_ns, self.to_utc_ns, reason)
+        gap = gap_record(self.from_utc_ns, self.to_utc_ns, self.reason)
         return [gap | {"events_dropped": self.uncounted}, *self.events]
 
     def add(self, tick: Tick) -> None:
@@ -96,6 +99,16 @@ def connection_event(connection: Connection, *, connected: bool, reason: str | N
         "fingerprint": connection.fingerprint,
         "reason": reason,
         "type": "connection",
+    }
+
+
+def viewer_event(presence: Presence) -> Record:
+    return {
+        "act": presence.event,
+        "camera": presence.camera,
+        "type": "viewer",
+        "utc": str(presence.utc_ns),
+        "viewer": presence.viewer,
     }
 
 

@@ -17,9 +17,10 @@ from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, Media
 from evidence_store.canonical import parse
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, TakeRow
+from evidence_store.deliveries import index_of
 from evidence_store.errors import Conflict, NotFound
 from evidence_store.identifiers import CaseNumber, InterviewId
-from evidence_store.intake import index_of, segments_of
+from evidence_store.intake import segments_of
 from evidence_store.interview import InterviewState
 from evidence_store.ledger.book import Book
 from evidence_store.playback import Playback

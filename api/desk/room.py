@@ -14,10 +14,13 @@ from evidence_store.canonical import Record
 from evidence_store.errors import Conflict, NoSpace, OutOfReach, Refused, Unavailable, VidneError
 from evidence_store.ledger.book import Book
 from hardware.profile import RoomProfile
-from recorder.take import Order
+from recorder.take import Order, State
 
 _ALARMING = frozenset({"spool-full", "spool-failing", "not-durable", "test-opening-failed"})
 """Alarms that put the lamp out: what is said to be recorded may not be."""
+
+_BUSY = frozenset({f"room-{state}" for state in State if state is not State.IDLE})
+"""What the recorder says where it has something else to do."""
 
 
 class RoomClient:
@@ -53,8 +56,13 @@ class RoomClient:
         return self._recording
 
     async def start(self, order: Order) -> int:
-        """The take's number. Raises what the recorder refuses with."""
-        reply = await self._ask("POST", "room/start", order.encode())
+        """The take's number. Raises Conflict `room-busy`, and what the recorder refuses with."""
+        try:
+            reply = await self._ask("POST", "room/start", order.encode())
+        except Conflict as error:
+            if error.code in _BUSY:
+                raise Conflict("the room is recording", code="room-busy") from error
+            raise
         self._recording = True
         return int(reply.json()["take"])
 

@@ -64,7 +64,7 @@ class House:
     async def __aenter__(self) -> Self:
         self._descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for program in (*programs(self.settings, room=True, web=True), *self._others):
-            self._start(program)
+            self.start(program)
         return self
 
     async def __aexit__(
@@ -72,10 +72,14 @@ class House:
     ) -> None:
         for supervisor, _ in self._running.values():
             supervisor.stop()
-        await asyncio.gather(*(task for _, task in self._running.values()), return_exceptions=True)
+        ended = await asyncio.gather(*(task for _, task in self._running.values()), return_exceptions=True)
         os.close(self._descriptor)
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
 
-    def _start(self, program: Program) -> None:
+    def start(self, program: Program) -> None:
+        """Runs one more program in the house until it is left."""
         program = dataclasses.replace(program, environment={**self._environment, **program.environment})
         supervisor = Supervisor([program], self._descriptor, lambda name, what: None)
         self._running[program.name] = (supervisor, asyncio.create_task(supervisor.run()))
@@ -90,7 +94,7 @@ class House:
         supervisor.stop()
         await task
         self.settings = self.settings.model_copy(update=changed)
-        self._start(next(each for each in programs(self.settings, room=True, web=True) if each.name == name))
+        self.start(next(each for each in programs(self.settings, room=True, web=True) if each.name == name))
 
     async def answers(self) -> None:
         """Returns once the web application answers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from api.processes.house import camera_program, programs, say, supervise
+from api.processes.house import camera_program, programs, require_ports, say, supervise
 from api.processes.supervisor import Supervisor
 from api.settings import Settings
 from api.wiring import DEMO_ACCOUNTS
@@ -38,7 +39,9 @@ def demo_key(data: Path) -> tuple[Path, str]:
 
 def run_demo(settings: Settings, *, reset: bool) -> None:
     """Until SIGTERM or SIGINT."""
+    os.umask(0o077)
     console = Console(stderr=True)
+    require_ports(settings, room=True, web=True)
     if reset and settings.data.exists():
         if not (settings.data / "demo").exists():
             console.print(f"{settings.data} is not a demo's folder: nothing was removed.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 
 import httpx
 import typer
 
+from api.processes.serving import listen
 from api.processes.supervisor import Program, Supervisor
 from api.settings import Secrets, Settings
 from hardware.profile import Camera
@@ -35,6 +37,30 @@ def camera_program(settings: Settings, camera: Camera) -> Program:
     if not camera.video:
         arguments.append("--audio-only")
     return Program(f"camera-{camera.id}", arguments, {})
+
+
+def taken_ports(settings: Settings, *, room: bool, web: bool) -> list[str]:
+    """Settings whose port somebody else listens on, each with what to do about it."""
+    wanted = [("port", settings.host, settings.port)] if web else []
+    if room:
+        wanted += [("recorder_port", "127.0.0.1", settings.recorder_port)]
+        wanted += [("monitor_port", "127.0.0.1", settings.monitor_port)]
+    found = []
+    for name, host, port in wanted:
+        try:
+            listen(host, port).close()
+        except OSError as error:
+            said = os.strerror(error.errno or 0)
+            found.append(f"{host}:{port}: {said}. Choose another one, as in VIDNE_{name.upper()}={port + 10}.")
+    return found
+
+
+def require_ports(settings: Settings, *, room: bool, web: bool) -> None:
+    """Exit 2, naming each port that cannot be had: a process that cannot listen would be started again for ever."""
+    if found := taken_ports(settings, room=room, web=web):
+        for each in found:
+            typer.echo(each, err=True)
+        raise typer.Exit(2)
 
 
 def say(name: str, what: str) -> None:
@@ -71,6 +97,8 @@ async def answers(settings: Settings) -> None:
 
 def run_house(settings: Settings, *, room: bool, web: bool) -> None:
     """Until SIGTERM or SIGINT."""
+    os.umask(0o077)
+    require_ports(settings, room=room, web=web)
     supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
 
     def ready() -> None:

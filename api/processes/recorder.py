@@ -89,7 +89,7 @@ async def run(settings: Settings) -> None:
     whip = WhipEndpoint(
         base_url=settings.recorder_url,
         token_of=tokens.get,
-        sink=node,
+        sink=node.cameras,
         ice=IceSettings(settings.ice_addresses, settings.ice_ports),
     )
 

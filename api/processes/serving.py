@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import os
 import resource
 import signal
 import socket
@@ -21,7 +22,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def harden() -> None:
-    """No core dumps and no tracing by other processes of this user: clear media and keys are in this memory."""
+    """No core dumps, no tracing by other processes of this user, no file that others may read: clear media and keys
+    are in this memory, and what is written concerns nobody else on the machine."""
+    os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 

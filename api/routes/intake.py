@@ -6,16 +6,19 @@ import base64
 import hmac
 from typing import Annotated, Final
 
+import structlog
 from fastapi import APIRouter, Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from api.identity.permissions import machine
 from evidence_store.canonical import parse
-from evidence_store.errors import InvalidInput, NotAuthenticated
+from evidence_store.errors import InvalidInput, NotAuthenticated, VidneError
 from evidence_store.intake import Acknowledgement, Intake
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.certificates import to_pem
+
+log = structlog.get_logger()
 
 GREATEST_OBJECT: Final = 64 << 20
 
@@ -83,8 +86,12 @@ def intake_router(intake: Intake, sealing: Sealing, delivery_token: str, enrolme
     @router.put("/takes/{enrolment}/{take}/close")
     async def close(request: Request, enrolment: Enrolment, take: Number) -> Response:
         stored = await run_in_threadpool(intake.close, enrolment, take, await delivered(request))
-        for interview in await run_in_threadpool(sealing.pending):
-            await run_in_threadpool(sealing.seal, interview)
+        try:
+            for interview in await run_in_threadpool(sealing.pending):
+                await run_in_threadpool(sealing.seal, interview)
+        except VidneError as error:
+            # The close is taken all the same; sealing is tried again by itself.
+            log.error("sealing_failed", code=error.code)
         return acknowledge(stored)
 
     return router

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.services import CopyState, Lamp
-from evidence_store.custody import Verb
+from evidence_store.custody import ActorKind, Verb
 from evidence_store.interview import InterviewState
 from evidence_store.people import Role
 
@@ -15,6 +15,9 @@ ROLES: Final[dict[str, str]] = {
     Role.PROSECUTOR: "Anklager",
     Role.ADMINISTRATOR: "Systemadministrator",
 }
+
+KINDS: Final[dict[str, str]] = {ActorKind.PERSON: "Person", ActorKind.MACHINE: "Maskine"}
+"""Of actors in custody that have no role."""
 
 INTERVIEW_STATES: Final[dict[str, str]] = {
     InterviewState.PLANNED: "Forberedt",
@@ -53,6 +56,14 @@ ALARMS: Final[dict[str, str]] = {
     "clock-step": "Maskinens ur er stillet under optagelsen.",
     "recovered": "Optagelsen blev afbrudt og er genoptaget i et nyt stykke.",
     "take-missing": "Et optagelsesnummer mangler.",
+    "take-left-open": "En tidligere optagelse kunne ikke lukkes endnu. Det, der er optaget, er forseglet.",
+    "spool-failing": "Rummets disk svarer med fejl. Det seneste venter i hukommelsen.",
+    "spool-unreadable": "Rummets disk kan ikke læses. Optagelsen fortsætter, men kan ikke afleveres.",
+    "sealer-failed": "Forseglingen er gået i stå. Rummets maskine starter forfra af sig selv.",
+    "store-unavailable": "Lageret tager ikke imod lige nu. Optagelsen ligger på rummets maskine.",
+    "store-out-of-reach": "Lageret svarer ikke. Optagelsen fortsætter og ligger på rummets maskine.",
+    "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
+    "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
 }
 
 ENDINGS: Final[dict[str, str]] = {
@@ -60,6 +71,7 @@ ENDINGS: Final[dict[str, str]] = {
     "crashed": "Afbrudt og lukket bagefter",
     "void": "Tom",
     "running": "Optages nu",
+    "open": "Endnu ikke afleveret",
 }
 
 GAPS: Final[dict[str, str]] = {

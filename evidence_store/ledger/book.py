@@ -14,13 +14,15 @@ from sqlalchemy.orm import Session
 
 from evidence_store.custody import CustodyEvent
 from evidence_store.database.session import Database
-from evidence_store.errors import NoSpace
+from evidence_store.errors import ChainBroken, Conflict, NoSpace, Tampered, Unavailable
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
 from evidence_store.vault.vault import Vault
 
 log = structlog.get_logger()
+
+_CHECKPOINTS = "ledger/checkpoints/"
 
 
 class Entry:
@@ -40,14 +42,39 @@ class Entry:
 
 class Book:
     def __init__(self, database: Database, ledger: Ledger, vault: Vault, clock: Callable[[], int]) -> None:
-        """`clock` gives UTC in nanoseconds."""
+        """`clock` gives UTC in nanoseconds.
+
+        `read_only`: True once the vault remembers another ledger than the database. Nothing is entered then:
+        appending would bury the evidence. Recordings go on and wait on their recorders.
+        """
         self.database = database
         self.ledger = ledger
         self.vault = vault
         self.clock = clock
+        self.read_only = False
+
+    def check_remembered(self) -> None:
+        """At start: the database is the one that signed the vault's last checkpoint, or one that grew from it.
+
+        Raises ChainBroken, SignatureInvalid where it is not (a backup was restored, or a log was made anew); nothing
+        is written from then on.
+        """
+        names = [kept.name for kept in self.vault.list(_CHECKPOINTS)]
+        if not names:
+            return
+        try:
+            with self.reading() as session:
+                self.ledger.check_against(session, self.vault.get(names[-1]))
+        except Tampered as error:
+            self.read_only = True
+            log.critical("ledger_is_not_the_remembered_one", code=error.code)
+            raise
 
     @contextmanager
     def writing(self) -> Iterator[Entry]:
+        """Raises Unavailable `ledger-read-only`; NoSpace and OutOfReach of the database; whatever the block raises."""
+        if self.read_only:
+            raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
         note: bytes | None = None
         with self.database.writing() as session:
             entry = Entry(session, self.ledger)
@@ -68,13 +95,20 @@ class Book:
             entry.record(*events)
 
     def keep(self, note: bytes) -> None:
-        """Puts a checkpoint where no database can be rolled back. A full vault holds up nobody's work: it is logged."""
+        """Puts a checkpoint where no database can be rolled back. A full vault holds up nobody's work: it is logged.
+
+        Raises ChainBroken where the vault has another checkpoint of that size; nothing is written from then on.
+        """
         size = Checkpoint.open(note, self.ledger.verifier).size
         try:
             self.vault.put(checkpoint_name(size), note)
         except NoSpace:
             log.error("checkpoint_not_in_vault", size=size)
+        except Conflict as error:
+            self.read_only = True
+            log.critical("ledger_is_not_the_remembered_one", code=error.code)
+            raise ChainBroken("the vault remembers another ledger", code="ledger-rewritten") from error
 
 
 def checkpoint_name(size: int) -> str:
-    return f"ledger/checkpoints/{size:012d}"
+    return f"{_CHECKPOINTS}{size:012d}"

@@ -141,6 +141,17 @@ class Chain:
             whole = at
         return whole
 
+    def continues_with(self, data: bytes) -> bool:
+        """Whether `data`, as the rest of the segment that was walked last, begins with a whole tick of this take."""
+        try:
+            check_tick(
+                segment.read_tick(memoryview(data), 0),
+                self.index, self.tick + 1, self.head, self.start.take_certificate,
+            )  # fmt: skip
+        except Tampered:
+            return False
+        return True
+
 
 def check_tick(
     tick: segment.Tick, segment_index: int, number: int, head: bytes, take_certificate: x509.Certificate
@@ -178,6 +189,14 @@ def check_close(data: bytes, device: x509.Certificate, device_ml_dsa: x509.Certi
         how = journal.Ending(record["how"])
     except ValueError as error:
         raise InvalidInput("not a close record", code="close-form") from error
+    torn = record["torn"]
+    if torn is not None and not (
+        isinstance(torn, dict)
+        and set(torn) == {"hash", "length"}
+        and isinstance(torn["hash"], str)
+        and type(torn["length"]) is int
+    ):
+        raise InvalidInput("not a close record", code="close-form")
     digest = journal.close_hash(record)
     signers = [("device", device), ("device_ml_dsa_65", device_ml_dsa)]
     if how is journal.Ending.STOPPED and chain is not None:
@@ -190,6 +209,8 @@ def check_close(data: bytes, device: x509.Certificate, device_ml_dsa: x509.Certi
         if how is not journal.Ending.VOID or record["start"] is not None:
             raise ChainBroken("close without a take", code="close-mismatch")
         return Close(record, digest, how)
+    if how is journal.Ending.VOID:
+        raise ChainBroken("a take that has begun is not void", code="close-mismatch")
     expected = {
         "enrolment": chain.start.enrolment.hex(),
         "head": chain.head.hex(),
@@ -202,3 +223,19 @@ def check_close(data: bytes, device: x509.Certificate, device_ml_dsa: x509.Certi
         if record[name] != value:
             raise ChainBroken(f"close and chain disagree on {name}", code="close-mismatch")
     return Close(record, digest, how)
+
+
+def check_torn(record: Record, tail: bytes | None, chain: Chain | None) -> None:
+    """The tail kept aside is the one that the close names, and holds no whole tick that should have been kept.
+
+    Raises ChainBroken. `tail`: None where there is none. `chain` stands where the close says that the take ended.
+    """
+    torn = record["torn"]
+    if torn is None or tail is None or chain is None:
+        if torn is not None or tail is not None:
+            raise ChainBroken("the close and the torn tail do not belong together", code="tail-mismatch")
+        return
+    if (domains.sha256(domains.TAIL, tail).hex(), len(tail)) != (torn["hash"], torn["length"]):
+        raise ChainBroken("the torn tail is not the one that the close names", code="tail-mismatch")
+    if chain.durable_prefix(tail) or chain.continues_with(tail):
+        raise ChainBroken("a whole tick was called a torn tail", code="tail-whole")

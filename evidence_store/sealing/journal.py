@@ -78,11 +78,17 @@ def _b64(data: bytes) -> str:
 
 
 def unb64(text: str) -> bytes:
-    """Strict base64 (RFC 4648, 4). Raises SignatureInvalid: it is asked of signatures, keys and certificates."""
+    """Strict base64 (RFC 4648, 4), one text for one value: unused bits are zero (3.5).
+
+    Raises SignatureInvalid: it is asked of signatures, keys and certificates.
+    """
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (ValueError, TypeError) as error:
         raise SignatureInvalid("not base64", code="base64-form") from error
+    if _b64(data) != text:
+        raise SignatureInvalid("not base64", code="base64-form")
+    return data
 
 
 def encode_envelope(record: Record, signatures: dict[str, str]) -> bytes:

@@ -7,6 +7,8 @@ import json
 import sys
 from collections.abc import Callable
 
+import typer
+
 from tests.bench import seal
 from tests.bench.figures import Figure
 
@@ -23,13 +25,13 @@ def main() -> int:
     given = parser.parse_args()
     if given.name is None:
         for name, (_, what) in BENCHES.items():
-            print(f"{name:8} {what}")
+            typer.echo(f"{name:8} {what}")
         return 0
     figure = BENCHES[given.name][0](given.runs)
     said = f"{figure.ours:.0f} against {figure.peer:.0f} {figure.unit}: {figure.ratio:.2f} ×, goal {figure.goal} ×"
-    print(f"{figure.name}: {said}, median of {figure.runs}", file=sys.stderr if given.json else sys.stdout)
+    typer.echo(f"{figure.name}: {said}, median of {figure.runs}", err=given.json)
     if given.json:
-        print(json.dumps(figure.record()))
+        typer.echo(json.dumps(figure.record()))
     return 0 if figure.reached else 1
 
 

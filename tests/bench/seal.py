@@ -85,7 +85,7 @@ def measure(runs: int) -> Figure:
     os.sched_setaffinity(0, {min(before)})
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,  # noqa: S108
+            tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,
             tempfile.TemporaryDirectory(prefix="vidne-bench-") as disk,
         ):
             data = secrets.token_bytes(TOTAL)

@@ -64,7 +64,7 @@ export class Meter {
   }
 
   #show(level) {
-    this.fill.style.transform = `scaleX(${1 - level / FLOOR})`;
+    this.fill.style.clipPath = `inset(0 ${100 * (level / FLOOR)}% 0 0)`;
     const now = performance.now();
     if (now - this.spokenAt < SPEAK_EVERY) return;
     this.spokenAt = now;

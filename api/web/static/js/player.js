@@ -24,6 +24,7 @@ export class TakePlayer {
       return video;
     });
     this.leader = this.videos[0];
+    this.begin = this.#begins(this.cameras[0]);
     this.buffers = [];
     this.playing = false;
   }
@@ -31,7 +32,8 @@ export class TakePlayer {
   async open() {
     await Promise.all(this.cameras.map((camera, at) => this.#attach(camera, this.videos[at])));
     this.timer = setInterval(() => this.#tick(), TICK);
-    this.#tick();
+    if (this.begin > 0) this.seek(this.begin);
+    else this.#tick();
   }
 
   close() {
@@ -61,7 +63,7 @@ export class TakePlayer {
   }
 
   seek(time) {
-    const to = Math.min(Math.max(0, time), Math.max(0, this.take.duration - 0.1));
+    const to = Math.min(Math.max(this.begin, time), Math.max(this.begin, this.take.duration - 0.1));
     for (const buffer of this.buffers) buffer.seek(to);
     for (const video of this.videos) video.currentTime = to;
     this.onTime(to);
@@ -102,8 +104,13 @@ export class TakePlayer {
 
   #keepTogether() {
     for (const video of this.videos.slice(1)) {
-      if (video.readyState < 2 || this.leader.readyState < 2 || this.leader.seeking || video.seeking) continue;
+      if (this.leader.readyState < 2 || this.leader.seeking || video.seeking) continue;
       const off = video.currentTime - this.leader.currentTime;
+      if (video.readyState < 2) {
+        // Its own pictures begin later, or have a gap: it waits, and joins the leader where it has something to show.
+        if (off !== 0 && holds(video, this.leader.currentTime)) video.currentTime = this.leader.currentTime;
+        continue;
+      }
       if (Math.abs(off) > JUMP_BEYOND) video.currentTime = this.leader.currentTime;
       else video.playbackRate = Math.abs(off) < CLOSE_ENOUGH ? 1 : 1 - Math.sign(off) * Math.min(0.08, Math.abs(off) / 2);
       if (this.playing && video.paused) video.play().catch(() => {});
@@ -118,12 +125,19 @@ export class TakePlayer {
       return;
     }
     this.onNotice(`Hul i optagelsen: ${gap.duration.toLocaleString("da-DK", { maximumFractionDigits: 1 })} sekunder`);
-    if (this.leader.readyState < 3 && !this.#buffered(now + 0.35)) this.seek(gap.start + gap.duration + 0.05);
+    if (this.leader.readyState < 3 && !holds(this.leader, now + 0.35)) this.seek(gap.start + gap.duration + 0.05);
   }
 
-  #buffered(time) {
-    const ranges = this.leader.buffered;
-    for (let i = 0; i < ranges.length; i += 1) if (ranges.start(i) <= time && time < ranges.end(i)) return true;
-    return false;
+  // Where a camera has both its picture and its sound: a browser shows nothing before that.
+  #begins(camera) {
+    const tracks = this.take.tracks.filter((track) => track.camera === camera && track.segments.length > 0);
+    return Math.max(0, ...tracks.map((track) => track.segments[0].start / track.timescale));
   }
+}
+
+function holds(video, time) {
+  for (let i = 0; i < video.buffered.length; i += 1) {
+    if (video.buffered.start(i) <= time && time < video.buffered.end(i)) return true;
+  }
+  return false;
 }

@@ -1,0 +1,94 @@
+"""What deliveries say: the index that playback asks for, and what of it belongs into custody and among the alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from evidence_store.canonical import Record, canonical, parse
+from evidence_store.custody import Actor, CustodyEvent, Verb
+from evidence_store.database.schema import AccountRow, AlarmRow, InterviewRow, SegmentRow
+from evidence_store.identifiers import CaseNumber, InterviewId, parse_enrolment_id
+from evidence_store.people import Person, Role
+from evidence_store.sealing.segment import Tick
+
+
+def media_index(ticks: list[Tick]) -> Record:
+    """What of a segment may be known without a key and is asked for at playback: inits and media of its ticks."""
+    entries = [entry for tick in ticks for entry in tick.record["messages"]]
+    found: dict[str, list[Record]] = {"init": [], "media": []}
+    for entry in entries:
+        times = [entry["about"].get(name) for name in ("from", "to")]
+        # What says not when it is stays evidence, but can't be looked up.
+        if entry["kind"] == "init" or (entry["kind"] == "media" and all(type(time) is int for time in times)):
+            found[entry["kind"]].append({**entry["about"], "epoch": entry["epoch"], "track": entry["track"]})
+    return found
+
+
+def index_of(row: SegmentRow) -> dict[str, list[dict[str, Any]]]:
+    """What `media_index` gave when the segment came in."""
+    return parse(row.media.encode())
+
+
+def custody_of(
+    session: Session, event: Record, record: Record, enrolment: str, take: int, interview: InterviewRow
+) -> Iterator[CustodyEvent]:
+    """What of a tick's events belongs into custody, as whose act."""
+    at, details = int(record["utc"]), {**event, "enrolment": enrolment, "t": record["t"], "take": take}
+    if event["type"] == "gap":
+        # Times and track as every reader may rely on them.
+        whole = {
+            "from": str(nanoseconds(event.get("from"), at)),
+            "reason": str(event.get("reason", "unknown")),
+            "to": str(nanoseconds(event.get("to"), at)),
+            "track": event.get("track") if type(event.get("track")) is int else None,
+        }
+        yield event_of(Verb.GAP, at, enrolment, interview, details | whole)
+    elif event["type"] == "connection" and record["t"] > 0:
+        yield event_of(Verb.RECONNECTED, at, enrolment, interview, details)
+    elif event["type"] == "viewer":
+        verb = Verb.VIEWER_JOINED if event.get("act") == "joined" else Verb.VIEWER_LEFT
+        account = session.get(AccountRow, str(event.get("viewer", "")))
+        actor = Actor.monitor(parse_enrolment_id(enrolment))
+        if account is not None:
+            person = Person(account.id, account.username, account.display_name, Role(account.role))
+            actor = Actor.person(person)
+        yield CustodyEvent(
+            verb, nanoseconds(event.get("utc"), at), actor,
+            InterviewId(interview.id), CaseNumber(interview.case_number), details=details,
+        )  # fmt: skip
+
+
+def recorder(enrolment: str) -> Actor:
+    return Actor.recorder(parse_enrolment_id(enrolment))
+
+
+def event_of(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None, details: Record) -> CustodyEvent:
+    return CustodyEvent(
+        verb,
+        at,
+        recorder(enrolment),
+        None if interview is None else InterviewId(interview.id),
+        None if interview is None else CaseNumber(interview.case_number),
+        details=details,
+    )
+
+
+def alarm(session: Session, at: int, code: str, room: str, details: Record) -> bool:
+    """Raises an alarm. False where the same one stands already."""
+    text = canonical(details).decode()
+    same = select(AlarmRow.id).where(AlarmRow.code == code, AlarmRow.details == text, AlarmRow.cleared_at.is_(None))
+    if session.scalars(same).first() is not None:
+        return False
+    session.add(AlarmRow(at=at, code=code, room=room, details=text))
+    return True
+
+
+def nanoseconds(value: object, otherwise: int) -> int:
+    """A moment as events write it, a decimal string."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20 and int(value) < 2**63:
+        return int(value)
+    return otherwise

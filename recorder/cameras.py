@@ -1,0 +1,163 @@
+"""The room's cameras: their packets go to their tracks and, by the way that drops, to the monitor.
+
+Implements `recorder.peer.Sink`: called on the event loop while a datagram is handled, so nothing here waits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evidence_store.canonical import Record
+from evidence_store.sealing.journal import TrackEntry
+from recorder.clock import SenderClock
+from recorder.feed import FeedServer, Presence
+from recorder.peer import Connection, RtpHeader
+from recorder.sdp import Kind
+from recorder.ticker import CODEC_OF, RoomProfile, connection_event, viewer_event
+from recorder.track import Track
+
+HEARD_WITHIN_NS = 2_000_000_000
+_SMOOTHING = 0.2
+
+
+@dataclass(slots=True)
+class Meter:
+    """One camera's stream. `feed`: its tracks' indices in the monitor's feed."""
+
+    id: str
+    connection: Connection | None = None
+    feed: dict[Kind, int] = field(default_factory=dict)
+    heard_ns: int = 0
+    octets: int = 0
+    octets_before: int = 0
+    bitrate: float = 0.0
+
+    def measure(self, seconds: float) -> None:
+        """Asked every so many seconds: the rate, smoothed."""
+        gained = (self.octets - self.octets_before) * 8 / seconds
+        self.bitrate += (gained - self.bitrate) * _SMOOTHING
+        self.octets_before = self.octets
+
+    def heard(self, now_ns: int) -> bool:
+        """Whether the camera is connected and has sent something just now."""
+        return self.connection is not None and now_ns - self.heard_ns < HEARD_WITHIN_NS
+
+    def describe(self, now_ns: int, picture: Record) -> Record:
+        """`picture`: what is known of its current picture, see `ticker.describe_init`."""
+        return {
+            "bitrate": round(self.bitrate),
+            "connected": self.connection is not None,
+            "height": picture.get("height"),
+            "id": self.id,
+            "silence": None if not self.heard_ns else (now_ns - self.heard_ns) / 1e9,
+            "width": picture.get("width"),
+        }
+
+
+class Cameras:
+    """Tracks, meters and feed of one room. `tell(event)` hears what belongs into the journal."""
+
+    def __init__(
+        self,
+        profile: RoomProfile,
+        entries: list[TrackEntry],
+        feed_path: Path,
+        ask_key_frame: Callable[[str], None],
+        tell: Callable[[Record], None],
+    ) -> None:
+        """`ask_key_frame(camera)` reaches the camera's peer."""
+        self.tracks = {entry.id: Track(entry.id, CODEC_OF[entry.kind]) for entry in entries}
+        self.meters = {camera.id: Meter(camera.id) for camera in profile.cameras}
+        self.feed = FeedServer(
+            feed_path,
+            key_frame=lambda camera, _kind: ask_key_frame(camera),
+            presence=self._told,
+            deserted=self._deserted,
+        )
+        self._of = {(entry.camera, entry.kind): entry.id for entry in entries}
+        self._tell = tell
+        self._watching: dict[tuple[str, str], Presence] = {}
+
+    def heard(self, now_ns: int) -> bool:
+        """Whether any camera is connected and has sent something just now."""
+        return any(meter.heard(now_ns) for meter in self.meters.values())
+
+    def present(self) -> list[Record]:
+        """What holds now, as events for the beginning of a take: who sends, who watches."""
+        connections = [meter.connection for meter in self.meters.values() if meter.connection is not None]
+        return [
+            *(connection_event(connection, connected=True) for connection in connections),
+            *map(viewer_event, self._watching.values()),
+        ]
+
+    def connected(self, connection: Connection) -> None:
+        meter = self.meters.get(connection.camera)
+        if meter is None:
+            return
+        meter.connection = connection
+        meter.feed = self.feed.announce(connection.camera, connection.codecs)
+        now, sender = time.monotonic_ns(), SenderClock()
+        for kind in connection.codecs:
+            if (track := self._track(connection, kind)) is not None:
+                track.connect(connection.id, now, sender)
+        self._tell(connection_event(connection, connected=True))
+
+    def rtp(
+        self,
+        connection: Connection,
+        kind: Kind,
+        header: RtpHeader,
+        payload: bytes,
+        packet: bytes,
+        arrival_ns: int,
+    ) -> None:
+        track = self._track(connection, kind)
+        if track is not None:
+            track.rtp(header, payload, arrival_ns)
+        meter = self.meters[connection.camera]
+        meter.heard_ns = arrival_ns
+        meter.octets += len(packet)
+        if (index := meter.feed.get(kind)) is not None:
+            self.feed.send(index, packet, arrival_ns)
+
+    def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
+        track = self._track(connection, kind)
+        if track is not None:
+            track.sender_report(ntp, rtp, arrival_ns)
+        if (index := self.meters[connection.camera].feed.get(kind)) is not None:
+            self.feed.report(index, ntp, rtp, arrival_ns)
+
+    def disconnected(self, connection: Connection, reason: str) -> None:
+        meter = self.meters.get(connection.camera)
+        if meter is None or meter.connection is None or meter.connection.id != connection.id:
+            return
+        meter.connection, meter.feed = None, {}
+        self.feed.withdraw(connection.camera)
+        now = time.monotonic_ns()
+        for kind in connection.codecs:
+            if (track := self._track(connection, kind)) is not None:
+                track.disconnect(now)
+        self._tell(connection_event(connection, connected=False, reason=reason))
+
+    def _track(self, connection: Connection, kind: Kind) -> Track | None:
+        name = self._of.get((connection.camera, kind))
+        return None if name is None else self.tracks[name]
+
+    def _told(self, presence: Presence) -> None:
+        who = presence.viewer, presence.camera
+        if presence.event == "joined":
+            if self._watching.get(who) == presence:
+                return  # repeated by a monitor that connected anew
+            self._watching[who] = presence
+        else:
+            self._watching.pop(who, None)
+        self._tell(viewer_event(presence))
+
+    def _deserted(self) -> None:
+        """The monitor process is gone, and with it every picture that it sent."""
+        now = time.time_ns()
+        for viewer, camera in list(self._watching):
+            self._told(Presence("left", viewer, camera, now))

@@ -1,0 +1,32 @@
+"""What the custody page says of an act's details: Danish, whole, and nothing that only a program can use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from api.desk.custody import said
+from evidence_store.custody import Verb
+
+CAMERAS = {"wide": "Vid"}
+TEN = 1_767_258_000_250_000_000
+"""1 January 2026, 10.00.00,250 in Copenhagen."""
+
+
+@pytest.mark.parametrize(
+    ("verb", "details", "expected"),
+    [
+        (Verb.INTERVIEW_STARTED, {"room": "demo"}, ""),
+        (Verb.INTERVIEW_CREATED, {"child": 2}, "Barn 2"),
+        (Verb.VIEWER_JOINED, {"take": 1, "t": 47, "camera": "wide", "viewer": "0a"}, "Kamera Vid"),
+        (Verb.TAKE_CLOSED, {"take": 7, "how": "crashed", "head": "ab" * 32, "close": "cd"},
+         f"Optagelse nr. 7 · afbrudt og lukket bagefter · kontroltal {'ab' * 32}"),
+        (Verb.GAP, {"take": 7, "t": 3, "reason": "loss", "from": str(TEN), "to": str(TEN + 10**9), "track": 0},
+         "Optagelse nr. 7 · pakker gik tabt på vej fra kameraet · fra kl. 10.00.00,250 til 10.00.01,250"),
+        (Verb.COPY_REQUESTED, {"recipient": "age1" + "q" * 58}, f"Til nøglen age1{'q' * 58}"),
+        (Verb.TAKE_TEST_FAILED, {"take": 7, "code": "ciphertext"}, "Optagelse nr. 7 · fejlkode ciphertext"),
+    ],
+)  # fmt: skip
+def test_details_are_said_in_danish(verb: Verb, details: dict[str, Any], expected: str) -> None:
+    assert said(verb, details, CAMERAS) == expected

@@ -1,0 +1,319 @@
+"""The sealer and its thread: ticks in order, what a full disk does to a take, and how a take ends all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from evidence_store.canonical import Record
+from evidence_store.errors import Conflict, InvalidInput, NoSpace
+from evidence_store.sealing import check, journal
+from evidence_store.sealing.keys import take_wrap_info
+from evidence_store.sealing.ratchet import Ratchet
+from evidence_store.sealing.tick import Kind, Message, open_message, place_of
+from recorder import sealing_thread
+from recorder.sealer import TICKS_A_SEGMENT, Closed, Durable, Sealer, Tick
+from recorder.sealing_thread import MAX_WAITING, SealingThread
+from recorder.spool import Spool, TakeFolder
+from recorder.take import Order
+from tests.house import BEGAN, TICK_NS, House, begin, crash, record, tick, until
+
+
+@dataclass
+class Walked:
+    """A take as whoever has its files, the root and the interview's key sees it."""
+
+    close: check.Close | None
+    ticks: list[Record]
+    clear: list[bytes]
+
+    @property
+    def gaps(self) -> list[Record]:
+        return [event for each in self.ticks for event in each["events"] if event["type"] == "gap"]
+
+
+def walk(house: House, take: TakeFolder, order: Order) -> Walked:
+    """Checks everything: signatures, chain, close, and that every message opens. Raises what it finds."""
+    start = check.check_start(take.start.read_bytes(), house.store.authority.root)
+    wrap = take_wrap_info(start.enrolment, start.take, start.interview)
+    ratchet = Ratchet(start.start_hash, bytearray(house.private_key(order).unwrap(start.wrap, wrap)))
+    chain, found = check.Chain(start), Walked(None, [], [])
+    for path in take.segments():
+        header, ticks = chain.check_segment(path.read_bytes())
+        keys = ratchet.keys_of(header.index)
+        for each in ticks:
+            found.ticks.append(each.record)
+            for entry, ciphertext in each.parts():
+                place = place_of(start.start_hash, each.record, entry)
+                found.clear.append(open_message(keys, place, entry, ciphertext))
+    if take.close.exists():
+        close = take.close.read_bytes()
+        found.close = check.check_close(close, start.device_certificate, start.device_ml_dsa_certificate, chain)
+    return found
+
+
+def test_ticks_in_order_over_segments_check_and_open(house: House, spool: Spool, order: Order) -> None:
+    take = record(house, spool, order, ticks=2 * TICKS_A_SEGMENT + 3)
+    walked = walk(house, take, order)
+    assert [each["t"] for each in walked.ticks] == list(range(2 * TICKS_A_SEGMENT + 4))
+    assert [each["i"] for each in walked.ticks] == [t // TICKS_A_SEGMENT for t in range(2 * TICKS_A_SEGMENT + 4)]
+    sent = [message.data for t in range(2 * TICKS_A_SEGMENT + 3) for message in tick(t).messages]
+    assert walked.clear == sent
+    assert walked.close is not None
+    assert walked.close.how is journal.Ending.STOPPED
+
+
+@pytest.mark.parametrize("ticks", [0, 1, TICKS_A_SEGMENT - 1, TICKS_A_SEGMENT, TICKS_A_SEGMENT + 1])
+def test_a_close_at_any_place_of_a_segment_agrees_with_its_chain(
+    house: House, spool: Spool, order: Order, ticks: int
+) -> None:
+    walked = walk(house, record(house, spool, order, ticks=ticks), order)
+    assert len(walked.ticks) == ticks + 1
+    assert walked.close is not None
+
+
+def test_a_start_names_the_head_of_the_take_before(house: House, spool: Spool, order: Order) -> None:
+    first = record(house, spool, order, ticks=3)
+    head = journal.decode_envelope(first.close.read_bytes())[0]["head"]
+    second = record(house, spool, order, ticks=1)
+    assert journal.decode_envelope(second.start.read_bytes())[0]["previous"] == {"head": head, "take": 1}
+    for take in (first, second):
+        spool.remove(take)
+    head = journal.decode_envelope(record(house, spool, order, ticks=1).start.read_bytes())[0]["previous"]
+    assert head["take"] == 2, "a take that was removed from the spool is still the one before"
+
+
+def test_nothing_can_be_written_into_a_closed_take(house: House, spool: Spool, order: Order) -> None:
+    sealer = begin(house, spool, order)
+    sealer.write(tick(0))
+    sealer.close(tick(1))
+    with pytest.raises(ValueError, match="closed"):
+        sealer.write(tick(2))
+
+
+def test_the_same_tick_goes_in_when_there_is_space_again(house: House, order: Order) -> None:
+    spool = house.spool()
+    sealer = begin(house, spool, order)
+    for t in range(TICKS_A_SEGMENT):
+        sealer.write(tick(t))
+    spool.limit_bytes = spool.used_bytes
+    for _ in range(3):
+        with pytest.raises(NoSpace):
+            sealer.write(tick(TICKS_A_SEGMENT))
+    spool.limit_bytes = None
+    sealer.write(tick(TICKS_A_SEGMENT))
+    sealer.close(tick(TICKS_A_SEGMENT + 1))
+    assert len(walk(house, sealer.folder, order).ticks) == TICKS_A_SEGMENT + 2
+
+
+@pytest.fixture
+def full_room(tmp_path: Path) -> Iterator[Path]:
+    """A room folder on a real disk of 6 MiB."""
+    disk = tmp_path / "room"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "vidne-test", disk], capture_output=True).returncode:
+        pytest.skip("a real full disk needs the right to mount one; the limit is tested all the same")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_take_is_closed_on_a_really_full_disk(full_room: Path, house: House, order: Order) -> None:
+    spool = house.spool()
+    assert spool.hold_reserve()
+    sealer, t = begin(house, spool, order), 0
+    with pytest.raises(NoSpace):  # noqa: PT012 - the disk says when
+        while True:
+            sealer.write(tick(t, size=200_000))
+            t += 1
+    assert t > TICKS_A_SEGMENT
+    closed = sealer.close(tick(t, size=2_000_000))
+    walked = walk(house, sealer.folder, order)
+    assert (closed.durable.tick, len(walked.ticks)) == (t, t + 1)
+    assert walked.close is not None
+    assert walked.close.how is journal.Ending.STOPPED
+    assert [(each["reason"], each["from"], each["to"]) for each in walked.gaps] == [
+        ("spool-full", str(BEGAN + t * TICK_NS), str(BEGAN + (t + 1) * TICK_NS))
+    ]
+
+
+def test_a_start_on_a_really_full_disk_is_refused_and_its_number_accounted_for(
+    full_room: Path, house: House, order: Order
+) -> None:
+    from recorder.recovery import recover
+
+    spool, device = house.spool(), house.device()
+    with pytest.raises(OSError), (full_room / "filler").open("wb", buffering=0) as filler:  # noqa: PT012
+        while True:
+            filler.write(bytes(4096))
+    with pytest.raises(NoSpace):
+        begin(house, spool, order, device)
+    assert recover(spool, device, BEGAN).left == ([1] if spool.highest_take() else [])
+    (full_room / "filler").unlink()
+    assert recover(spool, device, BEGAN).left == []
+    take = record(house, spool, order, ticks=2)
+    assert {each.take for each in spool.takes()} == set(range(1, take.take + 1))
+    assert all(each.close.exists() for each in spool.takes())
+
+
+# The thread
+
+
+@dataclass
+class Heard:
+    durable: list[Durable] = field(default_factory=list)
+    disk: list[str | None] = field(default_factory=list)
+    failed: list[BaseException] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def running(heard: Heard) -> AsyncIterator[SealingThread]:
+    thread = SealingThread(
+        asyncio.get_running_loop(),
+        lambda durable, _ended: heard.durable.append(durable),
+        heard.disk.append,
+        heard.failed.append,
+    )
+    try:
+        yield thread
+    finally:
+        await asyncio.to_thread(thread.end)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing_thread, "RETRY_SECONDS", 0.02)
+
+
+async def test_every_tick_offered_is_sealed_in_order(house: House, spool: Spool, order: Order) -> None:
+    heard = Heard()
+    async with running(heard) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        assert all(thread.offer(tick(t)) for t in range(20))
+        closed = await thread.close(tick(20))
+    assert isinstance(closed, Closed)
+    assert len(walk(house, sealer.folder, order).ticks) == 21
+    assert [each.tick for each in heard.durable] == list(range(20))
+
+
+async def test_a_full_queue_refuses_and_what_waits_is_sealed_when_there_is_space(
+    house: House, spool: Spool, order: Order
+) -> None:
+    heard = Heard()
+    async with running(heard) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+        await until(lambda: heard.durable)
+        spool.limit_bytes = spool.used_bytes
+        taken = [thread.offer(tick(t)) for t in range(1, MAX_WAITING + 4)]
+        assert taken == [True] * MAX_WAITING + [False] * 3
+        await until(lambda: "spool-full" in heard.disk)
+        assert len(heard.durable) == 1
+        assert len(walk(house, sealer.folder, order).ticks) == 1, "what was sealed stays sealed"
+        spool.limit_bytes = None
+        await until(lambda: len(heard.durable) == MAX_WAITING + 1)
+        assert heard.disk[-1] is None, "the alarm ends when the disk writes again"
+        await thread.close(tick(MAX_WAITING + 1))
+    walked = walk(house, sealer.folder, order)
+    assert [each["t"] for each in walked.ticks] == list(range(MAX_WAITING + 2))
+
+
+async def test_a_stop_on_a_full_disk_declares_what_waited_and_closes(house: House, spool: Spool, order: Order) -> None:
+    heard, events = Heard(), [{"type": "viewer", "act": "left", "viewer": "b" * 32, "utc": "1", "camera": "wide"}]
+    async with running(heard) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        for t in range(4):
+            thread.offer(tick(t))
+        await until(lambda: len(heard.durable) == 4)
+        spool.limit_bytes = spool.used_bytes
+        for t in range(4, 9):
+            thread.offer(tick(t, events if t == 6 else ()))
+        closed = await thread.close(tick(9))
+    walked = walk(house, sealer.folder, order)
+    assert (closed.durable.tick, len(walked.ticks)) == (4, 5)
+    assert [(each["reason"], each["from"], each["to"]) for each in walked.gaps] == [
+        ("spool-full", str(BEGAN + 4 * TICK_NS), str(BEGAN + 9 * TICK_NS))
+    ], "from the last durable tick to the last that was lost"
+    assert events[0] in walked.ticks[-1]["events"], "the media is lost, what happened is not"
+    assert walked.close is not None
+
+
+async def test_a_close_that_finds_no_room_at_all_leaves_the_thread_ready(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+
+    def full(*_: object, **__: object) -> None:
+        raise NoSpace("stand-in for a disk without even the reserve", code="spool-full")
+
+    async with running(heard) as thread:
+        first = await thread.begin(lambda: begin(house, spool, order))
+        with monkeypatch.context() as patched:
+            patched.setattr(Sealer, "close", full)
+            with pytest.raises(NoSpace):
+                await thread.close(tick(0))
+        second = await thread.begin(lambda: begin(house, spool, order))
+        await thread.close(tick(0))
+    assert not first.folder.close.exists()
+    assert second.folder.close.exists()
+    assert heard.failed == []
+
+
+async def test_a_close_without_a_take_is_answered(house: House) -> None:
+    async with running(Heard()) as thread:
+        async with asyncio.timeout(5):
+            with pytest.raises(Conflict):
+                await thread.close(tick(0))
+
+
+@pytest.mark.parametrize(
+    "poison", [{"too large": 2**60}, {"what is this": object()}], ids=["no_canonical_form", "no_json"]
+)
+async def test_a_tick_that_cannot_be_sealed_ends_the_recorder_instead_of_its_silence(
+    house: House, spool: Spool, order: Order, poison: Record
+) -> None:
+    heard = Heard()
+    async with running(heard) as thread:
+        await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+        thread.offer(Tick([Message(Kind.MEDIA, 0, 0, b"x", 1, poison)], [], TICK_NS, BEGAN))
+        await until(lambda: heard.failed)
+    assert isinstance(heard.failed[0], InvalidInput)
+    assert len(heard.durable) == 1
+
+
+async def test_whoever_asked_may_go_away_without_harm(house: House, spool: Spool, order: Order) -> None:
+    heard = Heard()
+    async with running(heard) as thread:
+        begun = thread.begin(lambda: begin(house, spool, order))
+        begun.cancel()
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+        closing = thread.close(tick(1))
+        closing.cancel()
+        await until(sealer.folder.close.exists)
+        again = await thread.begin(lambda: begin(house, spool, order))
+        await thread.close(tick(0))
+    assert heard.failed == []
+    assert again.folder.close.exists()
+
+
+async def test_the_thread_ends_with_a_take_open_and_its_keys_forgotten(
+    house: House, spool: Spool, order: Order
+) -> None:
+    async with running(Heard()) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+    assert bytes(sealer._ratchet._secret) == bytes(32)
+    assert sealer._take_key is None
+    assert not sealer.folder.close.exists()
+
+
+def test_a_crash_helper_really_leaves_an_open_take(house: House, spool: Spool, order: Order) -> None:
+    take = crash(house, spool, order, ticks=3)
+    assert walk(house, take, order).close is None
