@@ -39,7 +39,7 @@ class Secrets:
         start = started(house, take)
         info = take_wrap_info(start.enrolment, start.take, start.interview)
         secret = house.private_key(order).unwrap(start.wrap, info)
-        named, ratchet = {"R0": secret, "seed": house.private_key(order).seed}, Ratchet(b"", bytearray(secret))
+        named = {"R0": secret, "seed": house.private_key(order).seed}
         ratchet = Ratchet(start.start_hash, bytearray(secret))
         for i in range(segments):
             keys = ratchet.next_segment()
@@ -127,7 +127,8 @@ def candidates(folder: Path) -> Iterator[bytes]:
     for path, data in everything(folder):
         if path.suffix == ".segment":
             continue
-        texts = [base64.b64decode(each + b"=" * (-len(each) % 4)) for each in re.findall(rb"[A-Za-z0-9+/]{43,}", data)]
+        joined = data.replace(b"\\n", b"").replace(b"\n", b"")
+        texts = [base64.b64decode(each[: len(each) & ~3]) for each in re.findall(rb"[A-Za-z0-9+/]{44,}", joined)]
         texts += [bytes.fromhex(each.decode()) for each in re.findall(rb"(?:[0-9a-f]{2}){32,}", data)]
         for text in (data, *texts):
             for at in range(len(text) - 31):
