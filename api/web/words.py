@@ -55,6 +55,7 @@ ALARMS: Final[dict[str, str]] = {
     "key-pool-empty": "Rummet mangler nye nøgler. Den seneste bruges igen.",
     "clock-step": "Maskinens ur er stillet under optagelsen.",
     "recovered": "Optagelsen blev afbrudt og er genoptaget i et nyt stykke.",
+    "take-after-seal": "En forseglet afhøring fik endnu en optagelse. Kontakt den beviskædeansvarlige.",
     "take-missing": "Et optagelsesnummer mangler.",
     "take-left-open": "En tidligere optagelse kunne ikke lukkes endnu. Det, der er optaget, er forseglet.",
     "spool-failing": "Rummets disk svarer med fejl. Det seneste venter i hukommelsen.",

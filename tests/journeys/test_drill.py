@@ -57,7 +57,8 @@ def detail(told: dict[str, Any], name: str) -> str:
 
 def assert_came_back(told: dict[str, Any]) -> None:
     figures = told["figures"]
-    assert 0 <= figures["durable_before_kill_s"] <= LOST_AT_MOST
+    # The last picture lasts a thirtieth of a second: it may end after the kill.
+    assert -0.05 <= figures["durable_before_kill_s"] <= LOST_AT_MOST
     assert 0 < figures["kill_to_durable_s"] <= BACK_WITHIN
     assert 0 < figures["gap_s"] <= BACK_WITHIN + LOST_AT_MOST
     said = detail(told, "stopped and sealed")

@@ -1,3 +1,5 @@
+"""A store and a room of their own for each test that asks for them."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
