@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +25,8 @@ def unpack(age_file: Path, key_file: Path, into: Path) -> Path:
     except FileNotFoundError:
         identity = pyrage.x25519.Identity.from_str(key_file.read_text().strip())
         pyrage.decrypt_file(str(age_file), str(tar), [identity])
-    with tarfile.open(tar) as archive:
-        archive.extractall(into, filter="data")
+    # By tar itself, as a receiver would: Python 3.11.2, which Debian 12 has, cannot extract safely by itself yet.
+    subprocess.run(["tar", "--extract", "--no-same-owner", "-f", str(tar), "-C", str(into)], check=True)
     tar.unlink()
     (folder,) = [each for each in into.iterdir() if each.is_dir()]
     return folder
