@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from recorder.peer import parse_rtp
+from recorder.rtp import parse_rtp
 from recorder.sdp import Codec
 
 REMEMBERED = 2048
@@ -76,16 +76,16 @@ class Source:
     def add(self, packet: bytes) -> SourcePacket | None:
         """The packet's parts, remembered; None for what is not RTP, or came before."""
         parts = parse_rtp(packet)
-        if parts is None or parts[0].sequence in self._history:
+        if parts is None or parts[0] in self._history:
             return None
-        header, payload = parts
-        item = SourcePacket(header.sequence, header.timestamp, header.marker, payload)
-        self._history[header.sequence] = item
+        sequence, timestamp, marker, payload, _ = parts
+        item = SourcePacket(sequence, timestamp, marker, payload)
+        self._history[sequence] = item
         if len(self._history) > REMEMBERED:
             del self._history[next(iter(self._history))]
-        late = self._newest is not None and (header.sequence - self._newest) & _SEQUENCE >= 0x8000
+        late = self._newest is not None and (sequence - self._newest) & _SEQUENCE >= 0x8000
         if not late:
-            self._newest = header.sequence
+            self._newest = sequence
         if self._video:
             self._remember(item, late)
         return item

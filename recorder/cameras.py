@@ -13,8 +13,10 @@ from pathlib import Path
 from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from recorder.clock import SenderClock
+from recorder.datagrams import READ_EVERY_S, READ_EVERY_S_WATCHED, DatagramReader
 from recorder.feed import FeedServer, Presence
-from recorder.peer import Connection, RtpHeader
+from recorder.peer import Connection
+from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
 from recorder.ticker import CODEC_OF, RoomProfile, connection_event, viewer_event
 from recorder.track import Track
@@ -57,6 +59,11 @@ class Meter:
         }
 
 
+def _set_pace(watched: bool) -> None:
+    """Datagrams are read more often while somebody watches: to the recording a few milliseconds are nothing."""
+    DatagramReader.shared().every_s = READ_EVERY_S_WATCHED if watched else READ_EVERY_S
+
+
 class Cameras:
     """Tracks, meters and feed of one room. `tell(event)` hears what belongs into the journal."""
 
@@ -76,6 +83,7 @@ class Cameras:
             key_frame=lambda camera, _kind: ask_key_frame(camera),
             presence=self._told,
             deserted=self._deserted,
+            watched=_set_pace,
         )
         self._of = {(entry.camera, entry.kind): entry.id for entry in entries}
         self._tell = tell
@@ -106,22 +114,15 @@ class Cameras:
         self._tell(connection_event(connection, connected=True))
 
     def rtp(
-        self,
-        connection: Connection,
-        kind: Kind,
-        header: RtpHeader,
-        payload: bytes,
-        packet: bytes,
-        arrival_ns: int,
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
-        track = self._track(connection, kind)
-        if track is not None:
-            track.rtp(header, payload, arrival_ns)
         meter = self.meters[connection.camera]
+        if (track := self._track(connection, kind)) is not None:
+            track.take(packets, in_order, arrival_ns)
         meter.heard_ns = arrival_ns
-        meter.octets += len(packet)
+        meter.octets += sum([len(packet[4]) for packet in packets])
         if (index := meter.feed.get(kind)) is not None:
-            self.feed.send(index, packet, arrival_ns)
+            self.feed.send(index, [packet[4] for packet in packets], arrival_ns)
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
         track = self._track(connection, kind)

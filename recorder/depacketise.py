@@ -11,6 +11,8 @@ import struct
 from dataclasses import dataclass
 from typing import Protocol
 
+from .rtp import RtpPacket
+
 NAL_SLICE_IDR = 5
 NAL_SPS = 7
 NAL_PPS = 8
@@ -19,6 +21,7 @@ _STAP_A = 24
 _FU_A = 28
 MAX_UNIT = 16 * 1024 * 1024
 _MAX_PREAMBLE = 256 * 1024
+_ONE_READING = 64 * 2048  # more than is ever read together
 _MAX_OPUS_TICKS = 5760  # 120 ms at 48 kHz, RFC 6716 section 3.1
 
 
@@ -63,6 +66,10 @@ class Depacketiser(Protocol):
     def push(
         self, payload: bytes, marker: bool, timestamp: int, sequence: int, arrival_ns: int
     ) -> list[AccessUnit]: ...
+
+    def middle(self, packets: list[RtpPacket], at: int) -> int:
+        """Takes packets from `at` on, in order, as long as each is nothing but a middle of what is under construction:
+        most packets are. The index of the first one that was not taken."""
 
     def lost(self) -> None: ...
 
@@ -132,6 +139,20 @@ class H264Depacketiser:
         if marker and self._picture:
             units.append(self._finish())
         return units
+
+    def middle(self, packets: list[RtpPacket], at: int) -> int:
+        """See `Depacketiser`. Middles are fragments (FU-A) that neither start nor end a NAL unit."""
+        data, timestamp = self._data, self._timestamp
+        if self._fragment_at < 0 or len(data) > self._max_unit - _ONE_READING:
+            return at
+        indicator, kind, begun = data[self._fragment_at + 4] & 0xE0 | _FU_A, self._fragment_type, at
+        for _, time, marker, payload, _ in packets[at:]:
+            if marker or time != timestamp or len(payload) < 3 or payload[0] != indicator or payload[1] != kind:
+                break
+            data += payload[2:]
+            at += 1
+        self._packets += at - begun
+        return at
 
     def lost(self) -> None:
         """One packet or more is missing here: the unit under construction is, and the next may be, incomplete."""
@@ -282,6 +303,10 @@ class OpusDepacketiser:
             self.counters.malformed += 1
             return []
         return [AccessUnit(timestamp, payload, key=True, complete=True, arrival_ns=arrival_ns, packets=1)]
+
+    def middle(self, packets: list[RtpPacket], at: int) -> int:
+        """Nothing is under construction: there is no middle."""
+        return at
 
     def lost(self) -> None:
         """Nothing to mark: a packet came whole or did not come."""

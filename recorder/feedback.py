@@ -39,6 +39,15 @@ class Reception:
         if ahead >= 0x8000:
             return
         self._highest += ahead
+        self._time(timestamp, arrival_ns)
+
+    def went_on(self, count: int, timestamp: int, arrival_ns: int) -> None:
+        """So many more came in order, the last of them with this timestamp."""
+        self.packets += count
+        self._highest += count
+        self._time(timestamp, arrival_ns)
+
+    def _time(self, timestamp: int, arrival_ns: int) -> None:
         if timestamp != self._timestamp:  # one measure for each picture: its packets are sent in a burst
             self._timestamp = timestamp
             transit = (arrival_ns * self._clock_rate // 1_000_000_000 - timestamp) & 0xFFFFFFFF
@@ -86,6 +95,16 @@ class Missing:
 
     def __bool__(self) -> bool:
         return bool(self._missing)
+
+    @property
+    def expected(self) -> int:
+        """The number after the highest; −1 before the first."""
+        return -1 if self._highest is None else (self._highest + 1) & 0xFFFF
+
+    def went_on(self, count: int) -> None:
+        """So many more came in order."""
+        if self._highest is not None:
+            self._highest = (self._highest + count) & 0xFFFF
 
     def received(self, sequence: int, now_ns: int) -> bool:
         """Whether anything is missing now."""
