@@ -16,8 +16,8 @@ from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.rtp import RtcpSrPacket, RtpPacket
 
 from monitor_room.node import MonitorNode, MonitorSettings
-from monitor_room.relay import begins_key_frame
 from recorder.feed import FeedServer, Presence
+from recorder.h264 import begins_key_frame
 from recorder.peer import Connection, RtpHeader
 from recorder.sdp import Kind
 from recorder.whip import Reply, WhipEndpoint
