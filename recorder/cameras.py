@@ -15,6 +15,7 @@ from evidence_store.sealing.journal import TrackEntry
 from recorder.clock import SenderClock
 from recorder.datagrams import READ_EVERY_S, READ_EVERY_S_WATCHED, DatagramReader
 from recorder.feed import FeedServer, Presence
+from recorder.fragments import Codec
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
@@ -108,9 +109,9 @@ class Cameras:
         meter.connection = connection
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
         now, sender = time.monotonic_ns(), SenderClock()
-        for kind in connection.codecs:
+        for kind, sent in connection.codecs.items():
             if (track := self._track(connection, kind)) is not None:
-                track.connect(connection.id, now, sender)
+                track.connect(connection.id, now, sender, sent.parameter_sets, Codec(sent.name.lower()))
         self._tell(connection_event(connection, connected=True))
 
     def rtp(

@@ -17,8 +17,8 @@ from aiortc.rtp import RtcpSrPacket
 from aiortc.rtp import RtpPacket as AiortcPacket
 
 from monitor_room.node import MonitorNode, MonitorSettings
-from monitor_room.relay import begins_key_frame
 from recorder.feed import FeedServer, Presence
+from recorder.h264 import begins_key_frame
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
