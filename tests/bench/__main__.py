@@ -8,11 +8,12 @@ import sys
 
 import typer
 
-from tests.bench import seal
+from tests.bench import eye, seal
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
     "seal": seal,
+    "eye": eye,
 }
 
 
