@@ -8,12 +8,13 @@ import sys
 
 import typer
 
-from tests.bench import eye, seal
+from tests.bench import eye, loss, seal
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
     "seal": seal,
     "eye": eye,
+    "loss": loss,
 }
 
 
