@@ -1,11 +1,11 @@
 """One camera's connection: its packets to the recorder's sink, and the feedback that keeps it sending.
 
 RTP packets are handed on as they were read, many together, in the order of arrival, duplicates included, RTX (RFC 4588)
-unwrapped; putting them in order is the track's work. This side asks by itself for what is missing (`feedback.Missing`:
-0, 20, 60 and 140 ms after it was missed, given up at 200 ms) and for a key frame when a video packet was given up;
-`nack()` and `key_frame()` are for what only the track can see. Bandwidth: a fixed ceiling is announced (REMB), in the
-first two seconds often, because Chromium jumps to what it is told then and otherwise climbs slowly; it reacts to loss
-by our receiver reports.
+unwrapped; putting them in order is the track's work. This side asks by itself for what is missing, of media for which
+the camera has offered to answer (`feedback.Missing`: five times within 120 ms after it was missed, given up at 200 ms),
+and for a key frame when a video packet was given up; `nack()` and `key_frame()` are for what only the track can see.
+Bandwidth: a fixed ceiling is announced (REMB), in the first two seconds often, because Chromium jumps to what it is
+told then and otherwise climbs slowly; it reacts to loss by our receiver reports.
 """
 
 from __future__ import annotations
@@ -294,7 +294,8 @@ class Peer:
         now_ns, waiting = time.monotonic_ns(), False
         for kind, inbound in self._inbound.items():
             before = inbound.missing.given_up
-            if due := inbound.missing.due(now_ns):
+            # Asking where nothing was offered is worse than in vain: FFmpeg reads one datagram for each of its own.
+            if (due := inbound.missing.due(now_ns)) and "nack" in inbound.codec.feedback:
                 self.nack(kind, due)
             if kind == "video" and inbound.missing.given_up > before:
                 self.key_frame()

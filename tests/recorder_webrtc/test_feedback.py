@@ -10,12 +10,12 @@ from recorder.rtp import parse_rtp
 MS = 1_000_000
 
 
-def test_a_missing_packet_is_asked_for_four_times_then_given_up() -> None:
+def test_a_missing_packet_is_asked_for_five_times_then_given_up() -> None:
     missing = Missing()
     for sequence in (65534, 65535, 2):
         missing.received(sequence, 0)
     asked = [(ms, missing.due(ms * MS)) for ms in range(0, 260, 10)]
-    assert [(ms, due) for ms, due in asked if due] == [(ms, [0, 1]) for ms in (0, 20, 60, 140)]
+    assert [(ms, due) for ms, due in asked if due] == [(ms, [0, 1]) for ms in (0, 30, 60, 90, 120)]
     assert missing.given_up == 2
     assert not missing
 
