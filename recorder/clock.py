@@ -1,9 +1,10 @@
 """When a picture or a sound was: from a sender's 32-bit RTP time to the take's own timeline.
 
 Three clocks meet here: the sender's media clock (RTP), the sender's wall clock (NTP, in its sender reports), and this
-machine's monotonic clock, on which a take has its origin. Where a stream lies on the timeline is decided once; from
-then on differences of media time are exactly differences of RTP time. Drift is measured and told, never corrected:
-a correction would be a change to evidence. Nothing here reads a clock.
+machine's monotonic clock, on which a take has its origin. Where a stream lies on the timeline is decided as it begins;
+within a mapping, differences of media time are exactly differences of RTP time. Drift is measured and told; where it
+has grown to 10 ms a new mapping is declared (`recorder.drift`), and no unit is dropped or altered for it. Nothing here
+reads a clock.
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import median_low
 
 SECOND_NS = 1_000_000_000
 _NTP_TO_UNIX_S = 2_208_988_800
 _JUMP_NS = 10 * SECOND_NS
 _DRIFT_ALLOWED = 1000  # one part in this many: 1000 ppm, twice what camera clocks are known to be off by
+_BACK_NS = SECOND_NS  # pictures sent out of order go back by less
+_AHEAD_NS = SECOND_NS  # nothing comes so much sooner than it can
+_LATE_NS, _LATE_FOR_NS = 2 * SECOND_NS, 3 * SECOND_NS  # a network that held something back gives it out in one go
+_MOVED_NS = 10_000_000
+_REPORTS = 5
+_STALE_NS = 30 * SECOND_NS
 _EARLIEST_NS = -100_000_000
 _LATEST_NS = 2 * SECOND_NS
 _STEP_NS = 5 * SECOND_NS
@@ -70,12 +78,13 @@ class Mapping:
 class WindowMinimum:
     """The least of the values seen in a window of time, and how far the rest lay above it. Memory is bounded."""
 
-    __slots__ = ("_bucket_ns", "_buckets", "_count")
+    __slots__ = ("_bucket_ns", "_buckets", "_count", "_least")
 
     def __init__(self, window_ns: int = 60 * SECOND_NS, buckets: int = 30) -> None:
         self._bucket_ns = window_ns // buckets
         self._count = buckets
         self._buckets: deque[tuple[int, int, int]] = deque(maxlen=buckets)
+        self._least: int | None = None
 
     def add(self, now_ns: int, value: int) -> None:
         """Take a value seen at `now_ns`."""
@@ -85,14 +94,15 @@ class WindowMinimum:
             if least <= value <= most:
                 return
             self._buckets[-1] = (bucket, min(least, value), max(most, value))
-            return
-        while self._buckets and self._buckets[0][0] <= bucket - self._count:
-            self._buckets.popleft()
-        self._buckets.append((bucket, value, value))
+        else:
+            while self._buckets and self._buckets[0][0] <= bucket - self._count:
+                self._buckets.popleft()
+            self._buckets.append((bucket, value, value))
+        self._least = min(each[1] for each in self._buckets)
 
     def least(self) -> int | None:
         """The least value, None when there is none."""
-        return min((bucket[1] for bucket in self._buckets), default=None)
+        return self._least
 
     def spread(self) -> int:
         """The middle bucket's greatest value less the least of all: how uncertain the least is, outliers aside."""
@@ -104,6 +114,7 @@ class WindowMinimum:
     def clear(self) -> None:
         """Forget everything."""
         self._buckets.clear()
+        self._least = None
 
 
 class SenderClock:
@@ -146,6 +157,14 @@ class SenderClock:
             self._fixed = (origin_ns, placement)
         return placement
 
+    def follow(self, origin_ns: int) -> Placement | None:
+        """As `fix`, but decided anew for every track where the two wall clocks have drifted 10 ms apart since."""
+        fixed, now = self.fix(origin_ns), self.estimate()
+        if fixed is None or now is None or abs(now.offset_ns - fixed.offset_ns) < _MOVED_NS:
+            return fixed
+        self._fixed = (origin_ns, now)
+        return now
+
     def estimate(self) -> Placement | None:
         """Give the offset as `fix` would decide it now.
 
@@ -164,7 +183,17 @@ class SenderClock:
 class StreamClock:
     """One RTP stream's time: unwrapped to 64 bit, its jumps found, its sender reports kept."""
 
-    __slots__ = ("_anchor", "_arrivals", "_line", "_previous", "rate", "sender")
+    __slots__ = (
+        "_anchor",
+        "_arrivals",
+        "_late_since_ns",
+        "_line",
+        "_lines",
+        "_previous",
+        "_reported_ns",
+        "rate",
+        "sender",
+    )
 
     def __init__(self, rate: int, sender: SenderClock) -> None:
         self.rate = rate
@@ -172,7 +201,10 @@ class StreamClock:
         self._previous: int | None = None
         self._anchor: tuple[int, int] | None = None
         self._arrivals = WindowMinimum()
-        self._line: tuple[int, int] | None = None
+        self._late_since_ns: int | None = None
+        self._lines: deque[int] = deque(maxlen=_REPORTS)
+        self._line: int | None = None
+        self._reported_ns = 0
 
     def unwrap(self, timestamp: int) -> int:
         """The 64-bit time nearest to the one before: never more than 2³¹ away, forwards or backwards."""
@@ -181,29 +213,49 @@ class StreamClock:
         return self._previous + ((timestamp - self._previous + 0x80000000) & 0xFFFFFFFF) - 0x80000000
 
     def observe(self, timestamp: int, arrival_ns: int) -> tuple[int, bool]:
-        """A unit came: give its extended time, and whether the stream's time jumped.
+        """A unit came, in the order of sending: give its extended time, and whether the stream's time jumped.
 
-        A jump is more than 10 s (and 1000 ppm) away from what the arrivals say since the stream began. After one,
-        nothing known of the stream's time before holds.
+        After a jump nothing known of the stream's time before holds.
         """
         extended = self.unwrap(timestamp)
+        jumped = self.jumped(extended, arrival_ns)
         self._previous = extended
-        jumped = False
-        if self._anchor is None:
+        if jumped or self._anchor is None:
             self._anchor = (extended, arrival_ns)
-        else:
-            elapsed = arrival_ns - self._anchor[1]
-            off = self._ns(extended - self._anchor[0]) - elapsed
-            if abs(off) > _JUMP_NS + elapsed // _DRIFT_ALLOWED:
-                jumped = True
-                self._anchor = (extended, arrival_ns)
-                self._arrivals.clear()
-                self._line = None
-        self._arrivals.add(arrival_ns, arrival_ns - self._ns(extended))
+            self._arrivals.clear()
+            self._late_since_ns = None
+        if jumped:
+            self._lines.clear()
+            self._line = None
+        self._arrivals.add(arrival_ns, arrival_ns - self.ns(extended))
         utc = self.utc_ns(extended)
         if utc is not None:
             self.sender.media(arrival_ns, utc)
         return extended, jumped
+
+    def jumped(self, extended: int, arrival_ns: int) -> bool:
+        """Whether that can't be the time of a unit that came now. Asked once for each unit, before it counts.
+
+        It is over 1 s before the unit sent before it; or over 1 s sooner than the quickest of the last minute; or over
+        2 s later, and so was all that came for 3 s; or over 10 s (and 1000 ppm) away from what the arrivals say since
+        the stream began. What a network holds back comes late, and then all at once.
+        """
+        least = self._arrivals.least()
+        if self._anchor is None or self._previous is None or least is None:
+            return False
+        if self.ns(extended - self._previous) < -_BACK_NS:
+            return True
+        elapsed = arrival_ns - self._anchor[1]
+        if abs(self.ns(extended - self._anchor[0]) - elapsed) > _JUMP_NS + elapsed // _DRIFT_ALLOWED:
+            return True
+        delay = arrival_ns - self.ns(extended)
+        if delay <= least + _LATE_NS:
+            self._late_since_ns = None
+        elif self._late_since_ns is None:
+            self._late_since_ns = arrival_ns
+        elif arrival_ns - self._late_since_ns >= _LATE_FOR_NS:
+            return True
+        return delay < least - _AHEAD_NS
 
     def report(self, ntp: int, timestamp: int, arrival_ns: int) -> bool:
         """A sender report came (RFC 3550, 6.4.1). True when the sender's wall clock has stepped."""
@@ -211,14 +263,20 @@ class StreamClock:
         if self._previous is None:
             self._previous = extended
         ntp_ns = ntp_to_unix_ns(ntp)
-        self._line = (extended, ntp_ns)
-        return self.sender.report(arrival_ns, ntp_ns)
+        stepped = self.sender.report(arrival_ns, ntp_ns)
+        if stepped or arrival_ns - self._reported_ns > _STALE_NS:
+            self._lines.clear()
+        self._reported_ns = arrival_ns
+        self._lines.append(ntp_ns - self.ns(extended))
+        self._line = median_low(self._lines)
+        return stepped
 
     def utc_ns(self, extended: int) -> int | None:
-        """The sender's own word for when that was, ns since 1970; None before its first report."""
-        if self._line is None:
-            return None
-        return self._line[1] + self._ns(extended - self._line[0])
+        """The sender's own word for when that was, ns since 1970; None before its first report.
+
+        The middle one of its last five reports: a single one may be off by what its sender was busy with.
+        """
+        return None if self._line is None else self._line + self.ns(extended)
 
     def local_ns(self, extended: int, origin_ns: int | None = None) -> tuple[int, int, Placed]:
         """Where that lies on the local monotonic clock: (ns, uncertainty in ns, what it was decided by).
@@ -231,11 +289,22 @@ class StreamClock:
             placement = self.sender.estimate() if origin_ns is None else self.sender.fix(origin_ns)
         if utc is not None and placement is not None:
             return utc + placement.offset_ns, placement.uncertainty_ns, placement.by
-        return (self._arrivals.least() or 0) + self._ns(extended), self._arrivals.spread(), Placed.ARRIVAL
+        return (self._arrivals.least() or 0) + self.ns(extended), self._arrivals.spread(), Placed.ARRIVAL
+
+    def told_ns(self, origin_ns: int, now_ns: int, *, follow: bool) -> int | None:
+        """Local monotonic time less RTP time, by the sender's reports; None without one in the last 30 s.
+
+        The tracks of a sender share what its wall clock is on ours: fixed for the take, or followed as that drifts.
+        """
+        if self._line is None or now_ns - self._reported_ns > _STALE_NS:
+            return None
+        placement = self.sender.follow(origin_ns) if follow else self.sender.fix(origin_ns)
+        return None if placement is None else self._line + placement.offset_ns
 
     def delay_ns(self) -> int | None:
         """The least (arrival − RTP time) of the last minute. Its change over a take is the drift of the two clocks."""
         return self._arrivals.least()
 
-    def _ns(self, ticks: int) -> int:
+    def ns(self, ticks: int) -> int:
+        """So many ticks of this stream in nanoseconds."""
         return ticks * SECOND_NS // self.rate

@@ -327,9 +327,11 @@ class RecorderNode:
                     self._described[entry.id] = describe_init(each.init)
             events += [track_event(entry, event, self._began_utc_ns) for event in cut.events]
         offset = utc - now
-        if self._clock_offset is not None and abs(offset - self._clock_offset) > CLOCK_STEP_NS:
+        if self._clock_offset is None:
+            self._clock_offset = offset
+        elif abs(offset - self._clock_offset) > CLOCK_STEP_NS:
             events.append({"from": str(now + self._clock_offset), "to": str(utc), "track": None, "type": "clock-step"})
-        self._clock_offset = offset
+            self._clock_offset = offset
         return Tick(messages, events, now, utc)
 
     # The sealing thread's word, on the loop

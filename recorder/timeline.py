@@ -13,6 +13,7 @@ from .boxes import VIDEO_TIMESCALE, Sample, fragment, initialisation
 from .clock import SECOND_NS, Mapping, StreamClock
 from .decoder_setup import Setup
 from .depacketise import AccessUnit
+from .drift import Drift
 from .fragments import Codec, Cut, Event, Fragment, Gap, Heard
 from .opus import opus_ticks
 
@@ -49,7 +50,8 @@ class Timeline:
     """Lays units on the timeline. The events, each with `type` and `track`:
 
     - `gap`: reason, from, to, packets (lost or malformed), units (dropped or incomplete)
-    - `mapping`: number, connection, by, rtp, media_time, uncertainty_ns, sender_utc_ns (digits, or None)
+    - `mapping`: number, connection, by, rtp, media_time, moved_ns (how much later than by the mapping before, where the
+      clocks have drifted apart; else 0), uncertainty_ns, sender_utc_ns (digits, or None)
     - `epoch`: number, media_time, codec
     - `clock`: mapping, rtp, ntp (digits), at_ns (monotonic, from the origin), media_time, deviation_ns (where the
       sender's word would place it now, less where it lies), drift_ns (change of delay since the mapping), stepped (the
@@ -65,6 +67,7 @@ class Timeline:
     _mapping: Mapping | None = None
     _stream: int = -1
     _delay_ns: int | None = None
+    _drift: Drift | None = None
     _epoch: int = -1
     _setup: Setup | None = None
     _need_key: bool = False
@@ -129,6 +132,8 @@ class Timeline:
         mapping = self._mapping
         if mapping is None or heard.stream != self._stream:
             mapping = self._map(heard, connection, clock)
+        elif self._drift is not None:
+            mapping = self._follow(self._drift, mapping, heard, clock)
         present = mapping.media_time(heard.rtp)
         if present < 0:
             # Older than the take. A sound before it is none of ours; a picture needs the next key frame instead.
@@ -287,20 +292,42 @@ class Timeline:
         elif self.codec.video and heard.unit.arrival_ns >= self.started_ns:
             # The first key frame after a start with nothing in memory: rather shown a moment late than lost.
             media = max(media, 0)
-        utc = clock.utc_ns(heard.rtp)
         number = 0 if before is None else before.number + 1
-        mapping = Mapping(number, connection, by, heard.rtp, media, uncertainty_ns, utc)
-        self._mapping, self._stream, self._delay_ns = mapping, heard.stream, clock.delay_ns()
+        mapping = Mapping(number, connection, by, heard.rtp, media, uncertainty_ns, clock.utc_ns(heard.rtp))
+        self._stream = heard.stream
+        self._drift = Drift(heard.unit.arrival_ns, self._local_ns(media) - clock.ns(heard.rtp), by)
+        return self._declare(mapping, clock)
+
+    def _follow(self, drift: Drift, before: Mapping, heard: Heard, clock: StreamClock) -> Mapping:
+        """Where the clocks have drifted apart, what follows lies elsewhere, by a new mapping of the same stream."""
+        was = before.media_time(heard.rtp)
+        hole = self._gap is not None or was - self.end > self._hole
+        most_ns = None if hole else self._ns(self._estimate(heard.unit)) // 2
+        step_ns = drift.step_ns(clock, self.origin_ns, heard.unit.arrival_ns, most_ns)
+        if not step_ns:
+            return before
+        media = was + step_ns * self.codec.timescale // SECOND_NS
+        if hole:
+            media = max(media, self.end)
+        drift.lies(self._local_ns(media) - clock.ns(heard.rtp))
+        utc = clock.utc_ns(heard.rtp)
+        number, uncertainty_ns = before.number + 1, before.uncertainty_ns
+        mapping = Mapping(number, before.connection, before.by, heard.rtp, media, uncertainty_ns, utc)
+        return self._declare(mapping, clock, self._ns(media - was))
+
+    def _declare(self, mapping: Mapping, clock: StreamClock, moved_ns: int = 0) -> Mapping:
+        self._mapping, self._delay_ns = mapping, clock.delay_ns()
         self._say(
             {
                 "type": "mapping",
-                "number": number,
-                "connection": connection,
-                "by": by.value,
-                "rtp": heard.rtp & 0xFFFFFFFF,
-                "media_time": media,
-                "uncertainty_ns": uncertainty_ns,
-                "sender_utc_ns": None if utc is None else str(utc),
+                "number": mapping.number,
+                "connection": mapping.connection,
+                "by": mapping.by.value,
+                "rtp": mapping.rtp & 0xFFFFFFFF,
+                "media_time": mapping.media,
+                "moved_ns": moved_ns,
+                "uncertainty_ns": mapping.uncertainty_ns,
+                "sender_utc_ns": None if mapping.sender_utc_ns is None else str(mapping.sender_utc_ns),
             }
         )
         return mapping

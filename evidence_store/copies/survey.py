@@ -111,7 +111,7 @@ def void_device(take: TakeSource, root: x509.Certificate) -> tuple[x509.Certific
 def _add_tick(found: TakeSurvey, tick: segment.Tick, messages: list[Opened]) -> None:
     utc = int(tick.record["utc"])
     found.journal.add(journal_line(tick))
-    found.timeline.tell(tick.record["events"])
+    found.timeline.tell(tick.record)
     for message in messages:
         entry = message.entry
         if not is_media(entry):

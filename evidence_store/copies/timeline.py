@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from evidence_store.canonical import Record
+from evidence_store.media_time import MediaClock
 from evidence_store.sealing.journal import TrackEntry
 
 HOLE_MS: Final = 500
@@ -51,6 +52,7 @@ class TakeTimeline:
 
     tracks: dict[int, TrackTimeline]
     origin_utc_ns: int | None = None
+    clock: MediaClock = field(default_factory=MediaClock)
     _seen: int = 0
     _told: bool = False
 
@@ -58,9 +60,10 @@ class TakeTimeline:
     def of(cls, tracks: list[TrackEntry]) -> TakeTimeline:
         return cls({entry.index: TrackTimeline(entry) for entry in tracks})
 
-    def tell(self, events: list[Record]) -> None:
-        """Takes a tick's events, before its media."""
-        for event in events:
+    def tell(self, record: Record) -> None:
+        """Takes a tick's record, before its media."""
+        self.clock.tell(record)
+        for event in record["events"]:
             utc = event.get("utc")
             if event["type"] == "origin" and isinstance(utc, str) and utc.isdecimal():
                 self.origin_utc_ns, self._told = int(utc), True
@@ -93,5 +96,9 @@ class TakeTimeline:
     @property
     def utc_span(self) -> tuple[int, int]:
         """First and last media in UTC nanoseconds; origin 0 without media."""
-        origin = self.origin_utc_ns or 0
-        return origin + self.begin * 10**6, origin + self.end * 10**6
+        return self._utc(self.begin), self._utc(self.end)
+
+    def _utc(self, milliseconds: int) -> int:
+        # Of no track in particular: all lie on one timeline.
+        moment = self.clock.at(-1, milliseconds, 1000)
+        return (self.origin_utc_ns or 0) + milliseconds * 10**6 if moment is None else moment.utc_ns

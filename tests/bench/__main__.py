@@ -8,10 +8,11 @@ import sys
 
 import typer
 
-from tests.bench import eye, loss, seal
+from tests.bench import eye, loss, record, seal
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
+    "record": record,
     "seal": seal,
     "eye": eye,
     "loss": loss,

@@ -20,7 +20,8 @@ import uvloop
 
 from hardware.simulated_room import Recipe, make_clip
 from recorder.aiortc_hooks import IceSettings
-from recorder.peer import Connection, RtpHeader
+from recorder.peer import Connection
+from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
 from recorder.whip import WhipEndpoint
 from tests.bench.figures import Figure, number, percentile
@@ -66,10 +67,11 @@ class Arrivals:
     def connected(self, connection: Connection) -> None: ...
 
     def rtp(
-        self, connection: Connection, kind: Kind, header: RtpHeader, payload: bytes, packet: bytes, arrival_ns: int
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
         if kind == "video":
-            self.came.setdefault(header.sequence, arrival_ns / 1e9)
+            for packet in packets:
+                self.came.setdefault(packet[0], arrival_ns / 1e9)
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None: ...
 

@@ -80,7 +80,7 @@ def test_holes_are_where_nothing_came() -> None:
 def test_clock_is_told_or_else_the_least_delay() -> None:
     found = timeline()
     assert found.origin_utc_ns == BEGAN + 30 * 10**6
-    found.tell([{"type": "origin", "utc": str(BEGAN)}])
+    found.tell({"events": [{"type": "origin", "utc": str(BEGAN)}]})
     found.add({"track": 0, "epoch": 0, "about": {"from": 0, "to": 1}}, BEGAN - 10**9)
     assert found.utc_span == (BEGAN, BEGAN + 3_300 * 10**6)
 

@@ -65,9 +65,12 @@ def test_27_hours_unwrap_twice() -> None:
         pytest.param(2**31 - RATE, 0, True, id="half_of_the_range"),
         pytest.param(-11 * RATE, 0, True, id="restart_at_an_earlier_time"),
         pytest.param(11 * RATE, 0, True, id="eleven_seconds_ahead"),
+        pytest.param(-2 * RATE, 0, True, id="restart_two_seconds_earlier"),
+        pytest.param(2 * RATE, 0, True, id="two_seconds_ahead"),
+        pytest.param(-RATE // 2, 0, False, id="pictures_sent_out_of_order"),
         pytest.param(11 * RATE, 11 * SECOND_NS, False, id="eleven_seconds_of_silence"),
         pytest.param(0, 11 * SECOND_NS, True, id="time_stood_still"),
-        pytest.param(9 * RATE, 0, False, id="within_what_a_network_may_hold_back"),
+        pytest.param(0, 9 * SECOND_NS, False, id="within_what_a_network_may_hold_back"),
     ],
 )
 def test_tells_a_jump_from_a_wrap(jump: int, silence_ns: int, jumped: bool) -> None:
@@ -80,6 +83,23 @@ def test_tells_a_jump_from_a_wrap(jump: int, silence_ns: int, jumped: bool) -> N
 def test_small_jumps_add_up() -> None:
     clock = _stream()
     assert any(clock.observe(index * 4 * RATE, index * 33 * MS)[1] for index in range(5))
+
+
+def test_what_a_network_held_back_comes_all_at_once_and_is_no_jump() -> None:
+    clock = _stream()
+    for index in range(300):
+        sent_ns = index * 33 * MS
+        held = 2 * SECOND_NS <= sent_ns < 9 * SECOND_NS
+        arrival_ns = 9 * SECOND_NS + index if held else sent_ns
+        assert not clock.observe(index * 2970, arrival_ns)[1]
+
+
+def test_a_clock_that_stood_still_is_found_out_when_nothing_catches_up() -> None:
+    clock = _stream()
+    clock.observe(0, 0)
+    jumps = [clock.observe(index * 2970, 5 * SECOND_NS + index * 33 * MS)[1] for index in range(1, 200)]
+    assert jumps.count(True) == 1
+    assert jumps.index(True) == pytest.approx(3 * 30, abs=3)
 
 
 def test_200_ppm_over_twelve_hours_is_no_jump() -> None:
@@ -120,6 +140,24 @@ def test_a_fixed_offset_stays_for_its_take() -> None:
     assert second is not None
     assert (first.offset_ns, second.offset_ns) == (100 * MS, 20 * MS)
     assert sender.estimate() == second
+
+
+def test_the_shared_offset_follows_a_wall_clock_that_drifts() -> None:
+    sender = SenderClock()
+    for second in range(0, 3600, 5):
+        sender.report(second * SECOND_NS, second * (SECOND_NS - SECOND_NS // 5000))
+        followed = sender.follow(1)
+        assert followed is not None
+        # 200 ppm: 12 ms in the minute over which the least is taken, and 10 ms that are left alone.
+        assert abs(followed.offset_ns - second * SECOND_NS // 5000) <= 23 * MS
+
+
+def test_an_old_report_says_nothing_of_now() -> None:
+    stream = _stream()
+    stream.observe(0, 0)
+    stream.report(_ntp(UNIX_NS), 0, 0)
+    assert stream.told_ns(1, 29 * SECOND_NS, follow=False) is not None
+    assert stream.told_ns(1, 31 * SECOND_NS, follow=False) is None
 
 
 @pytest.mark.parametrize("early_ns", [3 * SECOND_NS, -3 * SECOND_NS], ids=["media_late", "media_before_it_was_made"])
