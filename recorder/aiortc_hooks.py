@@ -136,31 +136,30 @@ class _Cipher:
 
     def __init__(self, session: Any) -> None:
         self._session = session  # owns the keys; freed with it
-        self._srtp = session._srtp[0]
-        self._length = _binding.ffi.new("int *")
-        self._pointers: dict[int, Any] = {}
+        self.srtp = session._srtp[0]
+        self.length = _binding.ffi.new("int *")
         self._own = Slots()
+        self._pointers: tuple[Slots, list[Any]] | None = None
 
-    def run(self, function: Any, address: int, size: int) -> int:
-        """The packet at this address protected or unprotected: its new size; 0 when it is forged or replayed."""
-        pointer = self._pointers.get(address)
-        if pointer is None:
-            pointer = self._pointers[address] = _binding.ffi.cast("char *", address)
-        length = self._length
-        length[0] = size
-        if function(self._srtp, pointer, length):
-            return 0
-        result: int = length[0]
-        return result
+    def pointers(self, slots: Slots) -> list[Any]:
+        """Where these slots' packets lie, as libsrtp takes it."""
+        if self._pointers is None or self._pointers[0] is not slots:
+            self._pointers = slots, [_binding.ffi.cast("char *", address) for address in slots.addresses]
+        return self._pointers[1]
+
+    def run(self, function: Any, pointer: Any, size: int) -> int:
+        """The packet there protected or unprotected: its new size; 0 when it is forged or replayed."""
+        self.length[0] = size
+        return 0 if function(self.srtp, pointer, self.length) else int(self.length[0])
 
     def once(self, function: Any, packet: bytes) -> bytes | None:
         """The same with one packet from elsewhere; None also when it is too large."""
         size = len(packet)
         if size > LARGEST:
             return None
-        self._own.memory[0:size] = packet
-        size = self.run(function, self._own.addresses[0], size)
-        return self._own.memory[0:size].tobytes() if size else None
+        self._own.octets[0:size] = packet
+        size = self.run(function, self.pointers(self._own)[0], size)
+        return self._own.octets[0:size] if size else None
 
 
 async def _nothing(parameters: object) -> None:
@@ -283,25 +282,39 @@ class MediaTransport:
     def _receive(self, endpoint: _Endpoint, slots: Slots, count: int) -> None:
         """What came at one of our sockets, in the order of arrival. SRTP is opened where it lies."""
         arrival_ns = time.monotonic_ns()
-        memory, lengths, addresses, inward = slots.memory, slots.lengths, slots.addresses, self._inward
-        unprotect = _binding.lib.srtp_unprotect
+        octets, memory, lengths, inward = slots.octets, slots.memory, slots.lengths, self._inward
+        if inward is None:
+            for i in range(count):
+                endpoint.datagram_received(octets[i * SLOT : i * SLOT + lengths[i]], slots.sender(i))
+            return
+        # What follows runs for each packet of each camera: a name looked up once is a name not looked up 3,000 times.
+        unprotect, srtp, length, pointers = (
+            _binding.lib.srtp_unprotect,
+            inward.srtp,
+            inward.length,
+            inward.pointers(slots),
+        )
         packets: list[bytes] = []
+        at = -SLOT
         for i in range(count):
-            at, size = i * SLOT, lengths[i]
-            if inward is None or not 127 < memory[at] < 192:
-                endpoint.datagram_received(memory[at : at + size].tobytes(), slots.sender(i))
+            at += SLOT
+            size = lengths[i]
+            if not 127 < memory[at] < 192:
+                endpoint.datagram_received(octets[at : at + size], slots.sender(i))
             elif size < 12:
                 self.refused += 1
             elif 191 < memory[at + 1] < 224:  # RFC 5761, section 4
-                if size := inward.run(_binding.lib.srtp_unprotect_rtcp, addresses[i], size):
+                if size := inward.run(_binding.lib.srtp_unprotect_rtcp, pointers[i], size):
                     self._heard_ns = arrival_ns
-                    self._rtcp(memory[at : at + size].tobytes(), arrival_ns)
+                    self._rtcp(octets[at : at + size], arrival_ns)
                 else:
                     self.refused += 1
-            elif size := inward.run(unprotect, addresses[i], size):
-                packets.append(memory[at : at + size].tobytes())
             else:
-                self.refused += 1
+                length[0] = size
+                if unprotect(srtp, pointers[i], length):
+                    self.refused += 1
+                else:
+                    packets.append(octets[at : at + length[0]])
         if packets:
             self._heard_ns = arrival_ns
             self._rtp(packets, arrival_ns)

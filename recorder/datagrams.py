@@ -1,7 +1,7 @@
 """Where a datagram enters, and leaves: many at once, into and out of memory that is used again and again.
 
 A loop that wakes for each datagram spends most of its time waking: at six cameras 3,000 times a second. All sockets of
-a loop are read together, each 2 or 10 ms while anything comes, with one `recvmmsg` a socket. Nothing is allocated on
+a loop are read together, each 2 or 20 ms while anything comes, with one `recvmmsg` a socket. Nothing is allocated on
 the way in: SRTP is opened where the datagram lies. While nothing comes, the loop sleeps and the first datagram wakes
 it.
 
@@ -26,14 +26,14 @@ import structlog
 
 # Octets of UDP receive buffer wanted: several key frames at once, about 250 kB each, counted double by the kernel.
 RECEIVE_BUFFER = 2 * 1024 * 1024
-READ_EVERY_S, READ_EVERY_S_WATCHED = 0.01, 0.002
+READ_EVERY_S, READ_EVERY_S_WATCHED = 0.02, 0.002
 """What reading together may delay a datagram by, and while somebody watches live."""
 SLOTS = 64
 SLOT = 2304
 LARGEST = 2048
 """Octets of a slot, and of the largest datagram taken: the rest is room for what SRTP adds (at most 148, libsrtp)."""
 _TURNS = 8  # batches from one socket before the others get theirs
-_QUIET_TURNS = 50  # empty readings after which the loop sleeps again
+_QUIET_TURNS = 5  # empty readings after which the loop sleeps again
 _SO_RCVBUFFORCE = 33
 _ADDRESS = 32  # octets kept for each address: sockaddr_in6 has 28
 
@@ -56,7 +56,11 @@ log = structlog.get_logger(__name__)
 
 
 class Slots:
-    """Memory for 64 datagrams as the kernel fills or empties it. `memory[i * SLOT:]` is the i-th, at `addresses[i]`."""
+    """Memory for 64 datagrams as the kernel fills or empties it.
+
+    The i-th is `octets[i * SLOT : i * SLOT + lengths[i]]`.
+    `octets` gives bytes, `memory` one octet's number; `addresses` are where each slot lies.
+    """
 
     def __init__(self) -> None:
         self._data = _ffi.new(f"char[{SLOTS * SLOT}]")
@@ -73,7 +77,8 @@ class Slots:
         self._name_octets = _ffi.buffer(self._names)
         size = _ffi.sizeof("struct mmsghdr") // 4
         at = _ffi.offsetof("struct mmsghdr", "msg_len") // 4
-        self.memory = memoryview(_ffi.buffer(self._data))
+        self.octets = _ffi.buffer(self._data)
+        self.memory = memoryview(self.octets)
         self.lengths = memoryview(self._all).cast("I")[at::size]
         self.addresses = [int(_ffi.cast("uintptr_t", self._data + i * SLOT)) for i in range(SLOTS)]
 

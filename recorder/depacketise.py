@@ -7,7 +7,7 @@ Payloads come in sequence order, holes told by `lost()`. Nothing is decoded, fil
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .rtp import RtpPacket
 
@@ -17,8 +17,7 @@ ONE_READING = 64 * 2048
 """More octets than are ever read together."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccessUnit:
+class AccessUnit(NamedTuple):
     """One picture, or one Opus packet.
 
     `rtp_time` is 32-bit, `arrival_ns` the local monotonic time of its first packet. `data` is what a file's sample
@@ -163,13 +162,13 @@ class Assembler:
     def _finish(self) -> AccessUnit:
         self._close()
         unit = AccessUnit(
-            rtp_time=self._timestamp or 0,
-            data=bytes(self._data),
-            key=self._key,
-            complete=self._complete,
-            arrival_ns=self._arrival_ns,
-            packets=self._packets,
-            parameter_sets=tuple(self._sets),
+            self._timestamp or 0,
+            bytes(self._data),
+            self._key,
+            self._complete,
+            self._arrival_ns,
+            self._packets,
+            tuple(self._sets),
         )
         self._reset()
         return unit

@@ -94,7 +94,8 @@ class _Inbound:
         self.expected = -1
         """The sequence number that would be no surprise; −1 before the first packet of a source."""
         self.in_order = True
-        self._uncounted = 0
+        self.uncounted = 0
+        """Packets that came as expected since the statistics were brought up to date."""
 
     @property
     def ssrc(self) -> int | None:
@@ -102,15 +103,10 @@ class _Inbound:
 
     def count(self, arrival_ns: int) -> None:
         """Brings the statistics up to date with what went on in order."""
-        if self._uncounted and self.reception is not None:
-            self.reception.went_on(self._uncounted, self.batch[-1][1], arrival_ns)
-            self.missing.went_on(self._uncounted)
-        self._uncounted = 0
-
-    def next(self) -> None:
-        """The expected packet came."""
-        self.expected = (self.expected + 1) & 0xFFFF
-        self._uncounted += 1
+        if self.uncounted and self.reception is not None:
+            self.reception.went_on(self.uncounted, self.batch[-1][1], arrival_ns)
+            self.missing.went_on(self.uncounted)
+        self.uncounted = 0
 
     def surprise(self, sequence: int, timestamp: int, ssrc: int, arrival_ns: int) -> None:
         """Another one came: a loss, a late one, a duplicate, or another source's, whose statistics begin afresh."""
@@ -275,7 +271,8 @@ class Peer:
                 packet = HEADER.pack(0x80, second, sequence, timestamp, reception.ssrc) + payload
                 inbound.repaired(sequence, arrival_ns)
             elif sequence == inbound.expected and reception is not None and ssrc == reception.ssrc:
-                inbound.next()
+                inbound.expected = (sequence + 1) & 0xFFFF
+                inbound.uncounted += 1
             else:
                 inbound.surprise(sequence, timestamp, ssrc, arrival_ns)
             inbound.batch.append((sequence, timestamp, second > 127, payload, packet))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from .boxes import VIDEO_TIMESCALE, Sample, fragment, initialisation
 from .clock import SECOND_NS, Mapping, StreamClock
@@ -26,8 +27,7 @@ _STRENGTH = {reason: strength for strength, reason in enumerate(Gap)}
 _IF_ANY = frozenset({Gap.PAUSE, Gap.NO_KEY_FRAME, Gap.NO_MEDIA, Gap.NO_CONNECTION})
 
 
-@dataclass(frozen=True, slots=True)
-class _Laid:
+class _Laid(NamedTuple):
     present: int
     heard: Heard
     epoch: int
@@ -108,7 +108,7 @@ class Timeline:
 
     def lay(self, heard: Heard, connection: str, clock: StreamClock) -> None:
         """Place one unit after those before it, or say why it is not there."""
-        if heard.index <= self._index:
+        if heard.number <= self._index:
             return
         unit = heard.unit
         # What was lost before the first unit of a take was lost before the take.
@@ -119,7 +119,7 @@ class Timeline:
             self.gap(Gap.MALFORMED, packets=heard.malformed)
         if not unit.complete:
             self.gap(Gap.INCOMPLETE, units=1)
-        if self._resumed and heard.index != self._index + 1:
+        if self._resumed and heard.number != self._index + 1:
             self.need_key()
         self._resumed = False
         if self._need_key and heard.setup is None:
@@ -132,7 +132,7 @@ class Timeline:
         mapping = self._mapping
         if mapping is None or heard.stream != self._stream:
             mapping = self._map(heard, connection, clock)
-        elif self._drift is not None:
+        elif self._drift is not None and self._drift.due(unit.arrival_ns):
             mapping = self._follow(self._drift, mapping, heard, clock)
         present = mapping.media_time(heard.rtp)
         if present < 0:
@@ -153,7 +153,7 @@ class Timeline:
             step = present - self._laid[-1].present
             if 0 < step <= self.codec.timescale // 2:
                 self._delta = step
-        self._index = heard.index
+        self._index = heard.number
         self._bytes += len(heard.unit.data)
         pre_roll = heard.unit.arrival_ns < self.started_ns
         self._laid.append(_Laid(present, heard, self._epoch, self._setup, mapping, pre_roll, init))
