@@ -48,7 +48,7 @@ from aiortc.rtp import RtcpSrPacket as SenderReport
 from pylibsrtp import _binding
 
 from evidence_store.errors import InvalidInput, Unavailable
-from recorder.datagrams import LARGEST, SLOT, DatagramReader, Slots, SocketTransport, open_socket
+from recorder.datagrams import LARGEST, SLOT, SLOTS, DatagramReader, Segments, Slots, SocketTransport, open_socket
 
 __all__ = [
     "Bye",
@@ -122,6 +122,7 @@ class _Endpoint(ice.StunProtocol):
     def __init__(self, receiver: ice.Connection, sock: socket.socket) -> None:
         super().__init__(receiver)
         self.sock = sock
+        self.segments = Segments(sock)
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         first: Any = data[0] if data else 0
@@ -191,6 +192,7 @@ class MediaTransport:
         self._dtls: Any = None
         self._inward: Any = None
         self._outward: Any = None
+        self._outgoing = DatagramReader.shared().outgoing
         self._heard_ns = time.monotonic_ns()
         self.refused = 0
         """Datagrams that SRTP refused: forged, replayed, or too large."""
@@ -354,26 +356,49 @@ class MediaTransport:
                 await self._ice.close()
                 return
 
-    def send_rtp(self, packet: bytes) -> bool:
-        """Sends at once or not at all: False, and counted, when the socket is full or there is no connection."""
-        return self._send(_binding.lib.srtp_protect, packet)
+    def send_rtp(self, packets: list[tuple[bytes, bytes]]) -> int:
+        """Header and payload of each, sent at once or not at all: how many were. The rest is counted in `dropped`."""
+        pair = self._ice._nominated.get(1) if self._outward is not None else None
+        if pair is None:
+            self.dropped += len(packets)
+            return 0
+        sent = 0
+        for at in range(0, len(packets), SLOTS):
+            sent += self._send_slots(pair, packets[at : at + SLOTS])
+        self.dropped += len(packets) - sent
+        return sent
+
+    def _send_slots(self, pair: Any, packets: list[tuple[bytes, bytes]]) -> int:
+        outward, slots = self._outward, self._outgoing
+        octets, srtp, length, pointers = slots.octets, outward.srtp, outward.length, outward.pointers(slots)
+        protect, sizes, at, i = _binding.lib.srtp_protect, [], 0, 0
+        for header, payload in packets:
+            size = 12 + len(payload)
+            if size > LARGEST:
+                continue
+            octets[at : at + 12] = header
+            octets[at + 12 : at + size] = payload
+            length[0] = size
+            if not protect(srtp, pointers[i], length):
+                sizes.append(length[0])
+                at += SLOT
+                i += 1
+        endpoint = pair.protocol
+        sent: int = endpoint.segments.send(slots, sizes, pair.remote_addr)
+        return sent
 
     def send_rtcp(self, packet: bytes) -> bool:
-        return self._send(_binding.lib.srtp_protect_rtcp, packet)
-
-    def _send(self, function: Any, packet: bytes) -> bool:
-        pair = self._ice._nominated.get(1) if self._ice is not None else None
-        data = self._outward.once(function, packet) if self._outward is not None and pair is not None else None
-        if pair is None or data is None:
-            self.dropped += 1
-            return False
+        """Sends at once or not at all: False, and counted, when the socket is full or there is no connection."""
+        pair = self._ice._nominated.get(1) if self._outward is not None else None
+        data = self._outward.once(_binding.lib.srtp_protect_rtcp, packet) if pair is not None else None
         try:
-            pair.protocol.sock.sendto(data, pair.remote_addr)
-        except OSError:
-            # Full, or the other side cannot be reached just now: consent checks end a connection, not one packet.
-            self.dropped += 1
-            return False
-        return True
+            if pair is not None and data is not None:
+                pair.protocol.sock.sendto(data, pair.remote_addr)
+                return True
+        except OSError as error:
+            log.debug("rtcp-not-sent", errno=error.errno)
+        self.dropped += 1
+        return False
 
     def ssrc(self, kind: str) -> int:
         """The source number that we send `kind` (or its feedback) with, as announced in the answer."""

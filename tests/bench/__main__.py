@@ -8,11 +8,12 @@ import sys
 
 import typer
 
-from tests.bench import eye, loss, record, seal
+from tests.bench import eye, loss, record, seal, view
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
     "record": record,
+    "view": view,
     "seal": seal,
     "eye": eye,
     "loss": loss,
