@@ -17,6 +17,7 @@ import inspect
 import ipaddress
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ _SO_RCVBUFFORCE = 33
 _LARGEST = 2048
 _TRAILER = 4 + 16 + 128  # SRTCP index, tag and key identifier (libsrtp's maxima)
 _WAITING_LIMIT = 256
+_NOTHING = 255
 CONSENT_EVERY_S = 5.0
 CONSENT_WITHIN_S = 30.0
 _AIORTC_ERRORS = (ValueError, AssertionError, InternalError, InvalidAccessError, InvalidStateError, OperationError)
@@ -165,12 +167,17 @@ class _Endpoint(ice.StunProtocol):
         self.take: Callable[[bytes], None] | None = None
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        first: Any = data[0] if data else 0
+        """Anybody can send here. Only what RFC 7983 knows goes on: an empty datagram would end aiortc's connection."""
+        first: Any = data[0] if data else _NOTHING
         if self.take is not None and 127 < first < 192:
             self.take(data)  # type: ignore[arg-type] # UDP gives bytes
-        elif first < 4 or self.receiver._queue.qsize() < _WAITING_LIMIT:
-            # First octets 0 to 3 are STUN and answered at once; the rest waits in aioice's queue, which has no bound of
-            # its own: DTLS sends again what is dropped here.
+        elif first < 4:
+            # STUN, answered at once. What only looks like it would wait in aioice's queue, or raise.
+            with contextlib.suppress(ValueError, struct.error):
+                stun.parse_message(data)  # type: ignore[arg-type]
+                super().datagram_received(data, addr)
+        elif (19 < first < 64 or 127 < first < 192) and self.receiver._queue.qsize() < _WAITING_LIMIT:
+            # aioice's queue has no bound of its own: DTLS sends again what is dropped here.
             super().datagram_received(data, addr)
 
 
