@@ -21,15 +21,19 @@ from recorder.track import Track
 
 HEARD_WITHIN_NS = 2_000_000_000
 _SMOOTHING = 0.2
+_SOURCES = 16
 
 
 @dataclass(slots=True)
 class Meter:
-    """One camera's stream. `feed`: its tracks' indices in the monitor's feed."""
+    """One camera's stream. `feed`: its tracks' indices in the monitor's feed. `sources`: the SSRC of each medium, the
+    present one last."""
 
     id: str
     connection: Connection | None = None
     feed: dict[Kind, int] = field(default_factory=dict)
+    sender: SenderClock = field(default_factory=SenderClock)
+    sources: dict[Kind, list[int]] = field(default_factory=dict)
     heard_ns: int = 0
     octets: int = 0
     octets_before: int = 0
@@ -99,7 +103,8 @@ class Cameras:
             return
         meter.connection = connection
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
-        now, sender = time.monotonic_ns(), SenderClock()
+        meter.sources, meter.sender = {}, SenderClock()
+        now, sender = time.monotonic_ns(), meter.sender
         for kind in connection.codecs:
             if (track := self._track(connection, kind)) is not None:
                 track.connect(connection.id, now, sender)
@@ -114,14 +119,28 @@ class Cameras:
         packet: bytes,
         arrival_ns: int,
     ) -> None:
-        track = self._track(connection, kind)
+        track, meter = self._track(connection, kind), self.meters[connection.camera]
+        sources = meter.sources.setdefault(kind, [header.ssrc])
+        if header.ssrc != sources[-1] and not self._new_source(connection, kind, header.ssrc, arrival_ns):
+            return
         if track is not None:
             track.rtp(header, payload, arrival_ns)
-        meter = self.meters[connection.camera]
         meter.heard_ns = arrival_ns
         meter.octets += len(packet)
         if (index := meter.feed.get(kind)) is not None:
             self.feed.send(index, packet, arrival_ns)
+
+    def _new_source(self, connection: Connection, kind: Kind, ssrc: int, arrival_ns: int) -> bool:
+        """The sender goes on under another SSRC (RFC 3550, 8): its numbers and times begin anew, its wall clock does
+        not. False for what still comes of a source it has left."""
+        meter, track = self.meters[connection.camera], self._track(connection, kind)
+        if ssrc in meter.sources[kind]:
+            return False
+        meter.sources[kind] = [*meter.sources[kind][-_SOURCES:], ssrc]
+        meter.feed = self.feed.announce(connection.camera, connection.codecs)
+        if track is not None:
+            track.connect(connection.id, arrival_ns, meter.sender)
+        return True
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
         track = self._track(connection, kind)
