@@ -1,4 +1,4 @@
-"""A sender that goes on under another SSRC, in the same connection: nothing is taken for lost, and it keeps its place."""
+"""A sender that goes on under another SSRC: nothing is taken for lost, and what comes keeps its place."""
 
 from __future__ import annotations
 
