@@ -204,7 +204,7 @@ class Viewer:
         if not self.connected:
             self.end("never-connected")
 
-    def _rtp(self, packet: bytes, arrival_ns: int) -> None:
+    def _rtp(self, packets: list[bytes], arrival_ns: int) -> None:
         """A viewer sends no media: what it sends is not looked at."""
 
     def _rtcp(self, packet: bytes, arrival_ns: int) -> None:
@@ -234,10 +234,13 @@ class Viewer:
 
 
 class Fanout:
-    """All live cameras and their viewers; the monitor's `FeedHandler`. `ask(track)` asks for a key frame."""
+    """All live cameras and their viewers; the monitor's `FeedHandler`.
 
-    def __init__(self, ask: Callable[[int], None]) -> None:
-        self._ask = ask
+    `ask(track)` asks for a key frame, `want(track, wanted)` says whether its packets should come.
+    """
+
+    def __init__(self, ask: Callable[[int], None], want: Callable[[int, bool], None]) -> None:
+        self._ask, self._want = ask, want
         self._tracks: dict[int, FeedTrack] = {}
         self._sources: dict[int, Source] = {}
         self._viewers: dict[str, set[Viewer]] = {}  # by camera
@@ -252,29 +255,47 @@ class Fanout:
 
     def join(self, viewer: Viewer) -> None:
         """To be called once the viewer has its answer; it is shown from when it connects."""
-        self._viewers.setdefault(viewer.camera, set()).add(viewer)
+        group = self._viewers.setdefault(viewer.camera, set())
+        if not group:
+            self._want_camera(viewer.camera, True)
+        group.add(viewer)
         viewer.attach(self._of(viewer.camera))
 
     def leave(self, viewer: Viewer) -> None:
-        self._viewers.get(viewer.camera, set()).discard(viewer)
+        group = self._viewers.get(viewer.camera, set())
+        if viewer in group:
+            group.remove(viewer)
+            if not group:
+                self._want_camera(viewer.camera, False)
+
+    def _want_camera(self, camera: str, wanted: bool) -> None:
+        for index, track in self._tracks.items():
+            if track.camera == camera:
+                # Remembered from before a pause, the track would have a hole: it begins anew.
+                self._sources[index] = Source(track.codec)
+                self._want(index, wanted)
 
     def tracks(self, tracks: Mapping[int, FeedTrack]) -> None:
         cameras = {track.camera for track in (*self._tracks.values(), *tracks.values())}
         kept = {i: s for i, s in self._sources.items() if tracks.get(i) == self._tracks[i]}
         self._tracks = dict(tracks)
         self._sources = {index: kept.get(index) or Source(track.codec) for index, track in tracks.items()}
+        for index, track in tracks.items():
+            if index not in kept and self._viewers.get(track.camera):
+                self._want(index, True)
         for camera in cameras:
             for viewer in self._viewers.get(camera, ()):
                 viewer.attach(self._of(camera))
 
-    def packet(self, track: int, packet: bytes, arrival_ns: int) -> None:
+    def packets(self, track: int, packets: list[bytes], arrival_ns: int) -> None:
         source = self._sources.get(track)
-        item = source.add(packet) if source is not None else None
-        if item is None:
+        if source is None:
             return
         known = self._tracks[track]
+        items = [item for packet in packets if (item := source.add(packet)) is not None]
         for viewer in self._viewers.get(known.camera, ()):
-            viewer.packet(known.codec.kind, item)
+            for item in items:
+                viewer.packet(known.codec.kind, item)
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         if (source := self._sources.get(track)) is not None:
@@ -296,4 +317,4 @@ class Fanout:
                 self._ask(track.index)
 
     def _of(self, camera: str) -> dict[Kind, Source]:
-        return {t.kind: self._sources[i] for i, t in self._tracks.items() if t.camera == camera}
+        return {track.kind: self._sources[index] for index, track in self._tracks.items() if track.camera == camera}

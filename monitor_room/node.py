@@ -36,7 +36,7 @@ class MonitorNode:
     """`start()` in a running loop; `whep` answers the routes; `stop()` ends viewers and tasks, for good."""
 
     def __init__(self, settings: MonitorSettings) -> None:
-        self.fanout = Fanout(self._ask)
+        self.fanout = Fanout(self._ask, self._want)
         self.roster = Roster()
         self._feed = FeedClient(settings.feed_path, self.fanout, self._watching)
         self.whep = WhepEndpoint(
@@ -89,6 +89,9 @@ class MonitorNode:
 
     def _ask(self, track: int) -> None:
         self._feed.key_frame(track)
+
+    def _want(self, track: int, wanted: bool) -> None:
+        self._feed.want(track, wanted)
 
     def _watching(self) -> list[Presence]:
         return [Presence("joined", row.viewer, row.camera, row.since_utc_ns) for row in self.roster.watching()]

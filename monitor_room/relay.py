@@ -12,7 +12,9 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from recorder.peer import parse_rtp
+from recorder.codecs import WAYS
+from recorder.fragments import Codec as Format
+from recorder.rtp import parse_rtp
 from recorder.sdp import Codec
 
 REMEMBERED = 2048
@@ -43,23 +45,6 @@ class ClockPair(NamedTuple):
         return ntp & 0xFFFFFFFFFFFFFFFF, (self.rtp + passed_ns * clock_rate // 1_000_000_000) & _TIMESTAMP
 
 
-def begins_key_frame(payload: bytes) -> bool:
-    """Whether an H.264 payload (RFC 6184) holds the start of a sequence parameter set or an IDR slice."""
-    if len(payload) < 2:
-        return False
-    unit = payload[0] & 0x1F
-    if unit == 28:  # FU-A
-        return bool(payload[1] & 0x80) and payload[1] & 0x1F in (5, 7)
-    if unit == 24:  # STAP-A
-        at = 1
-        while at + 3 <= len(payload):
-            if payload[at + 2] & 0x1F in (5, 7):
-                return True
-            at += 2 + ((payload[at] << 8) | payload[at + 1])
-        return False
-    return unit in (5, 7)
-
-
 class Source:
     """What is remembered of one track: packets to send again, those since the last key frame, its clock."""
 
@@ -68,6 +53,7 @@ class Source:
         self.clock: ClockPair | None = None
         self.since_key_frame: list[SourcePacket] = []
         self._video = codec.kind == "video"
+        self._begins_key_frame = WAYS[Format(codec.name.lower())].begins_key_frame
         self._history: dict[int, SourcePacket] = {}
         self._newest: int | None = None
         self._picture: list[SourcePacket] = []  # of the picture now arriving, before it is known to be a key frame
@@ -76,16 +62,16 @@ class Source:
     def add(self, packet: bytes) -> SourcePacket | None:
         """The packet's parts, remembered; None for what is not RTP, or came before."""
         parts = parse_rtp(packet)
-        if parts is None or parts[0].sequence in self._history:
+        if parts is None or parts[0] in self._history:
             return None
-        header, payload = parts
-        item = SourcePacket(header.sequence, header.timestamp, header.marker, payload)
-        self._history[header.sequence] = item
+        sequence, timestamp, marker, payload, _ = parts
+        item = SourcePacket(sequence, timestamp, marker, payload)
+        self._history[sequence] = item
         if len(self._history) > REMEMBERED:
             del self._history[next(iter(self._history))]
-        late = self._newest is not None and (header.sequence - self._newest) & _SEQUENCE >= 0x8000
+        late = self._newest is not None and (sequence - self._newest) & _SEQUENCE >= 0x8000
         if not late:
-            self._newest = header.sequence
+            self._newest = sequence
         if self._video:
             self._remember(item, late)
         return item
@@ -98,7 +84,7 @@ class Source:
             self._picture.clear()
         if not late:
             self._picture.append(item)
-        if not late and item.timestamp != self._key_timestamp and begins_key_frame(item.payload):
+        if not late and item.timestamp != self._key_timestamp and self._begins_key_frame(item.payload):
             self._key_timestamp = item.timestamp
             self.since_key_frame = list(self._picture)
         elif self.since_key_frame:

@@ -2,7 +2,8 @@
 
 Called by the web application only, for a person whose right to watch it has checked; `viewer` is that person's opaque
 account id. A session lives on a lease of 15 s, renewed by the application while the person may watch.
-Not here: trickle ICE, counter-offers; an offer without H.264 gets 406 and says which browser to use.
+Not here: trickle ICE, counter-offers; an offer without the codec that the camera sends gets 406, and hears which
+browser has it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import importlib.metadata
 import inspect
-import ipaddress
 import os
 import socket
 import struct
@@ -50,6 +49,7 @@ from aiortc.rtp import RtcpSrPacket as SenderReport
 from pylibsrtp import _binding
 
 from evidence_store.errors import InvalidInput, Unavailable
+from recorder.datagrams import LARGEST, SLOT, DatagramReader, Slots, SocketTransport, open_socket
 
 __all__ = [
     "Bye",
@@ -79,11 +79,6 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCRtpReceiver, ("receive", "stop", "transport")),
     (RTCRtpSender, ("send", "stop", "_ssrc")),
 )
-# Octets of UDP receive buffer wanted: several key frames at once, about 250 kB each, counted double by the kernel.
-RECEIVE_BUFFER = 2 * 1024 * 1024
-_SO_RCVBUFFORCE = 33
-_LARGEST = 2048
-_TRAILER = 4 + 16 + 128  # SRTCP index, tag and key identifier (libsrtp's maxima)
 _WAITING_LIMIT = 256
 _NOTHING = 255
 CONSENT_EVERY_S = 5.0
@@ -123,58 +118,20 @@ class IceSettings:
     port_range: tuple[int, int] | None = None
 
 
-@cache
-def _warn_small_buffer(got: int) -> None:
-    log.warning("udp-receive-buffer-capped", got=got, wanted=RECEIVE_BUFFER, remedy="sysctl net.core.rmem_max")
-
-
-def open_socket(address: str, ports: tuple[int, int] | None) -> socket.socket:
-    """A bound, non-blocking UDP socket with a raised receive buffer. Raises OSError when no port is free."""
-    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        sock.setblocking(False)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        if got < RECEIVE_BUFFER:
-            _warn_small_buffer(got)
-        if ports is None:
-            sock.bind((address, 0))
-            return sock
-        for port in range(ports[0], ports[1] + 1):
-            try:
-                sock.bind((address, port))
-            except OSError as error:
-                if port == ports[1]:
-                    raise OSError(error.errno, f"no free UDP port from {ports[0]} to {ports[1]}") from error
-            else:
-                return sock
-        raise ValueError("the UDP port range is empty")
-    except BaseException:
-        sock.close()
-        raise
-
-
 class _Endpoint(ice.StunProtocol):
-    """aioice's protocol of one socket; SRTP and SRTCP (RFC 7983: first octet 128 to 191) taken out once keys exist."""
+    """aioice's protocol of one socket. SRTP and SRTCP (RFC 7983: first octet 128 to 191) are not for it."""
 
     def __init__(self, receiver: ice.Connection, sock: socket.socket) -> None:
         super().__init__(receiver)
         self.sock = sock
-        self.take: Callable[[bytes], None] | None = None
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Anybody can send here. Only what RFC 7983 knows goes on: an empty datagram would end aiortc's connection."""
         first: Any = data[0] if data else _NOTHING
-        if self.take is not None and 127 < first < 192:
-            self.take(data)  # type: ignore[arg-type] # UDP gives bytes
-        elif first < 4:
+        if first < 4:
             # STUN, answered at once. What only looks like it would wait in aioice's queue, or raise.
             with contextlib.suppress(ValueError, struct.error):
-                stun.parse_message(data)  # type: ignore[arg-type]
+                stun.parse_message(data)  # type: ignore[arg-type] # UDP gives bytes
                 super().datagram_received(data, addr)
         elif (19 < first < 64 or 127 < first < 192) and self.receiver._queue.qsize() < _WAITING_LIMIT:
             # aioice's queue has no bound of its own: DTLS sends again what is dropped here.
@@ -182,30 +139,34 @@ class _Endpoint(ice.StunProtocol):
 
 
 class _Cipher:
-    """One SRTP session of pylibsrtp, with one buffer for its life: no allocation but the result."""
+    """One SRTP session of pylibsrtp, opening and closing packets where they lie."""
 
     def __init__(self, session: Any) -> None:
         self._session = session  # owns the keys; freed with it
-        self._srtp = session._srtp[0]
-        self._cdata = _binding.ffi.new("char[]", _LARGEST + _TRAILER)
-        self._buffer = _binding.ffi.buffer(self._cdata)
-        self._length = _binding.ffi.new("int *")
+        self.srtp = session._srtp[0]
+        self.length = _binding.ffi.new("int *")
+        self._own = Slots()
+        self._pointers: tuple[Slots, list[Any]] | None = None
 
-    def run(self, function: Any, packet: bytes) -> bytes | None:
-        """The packet protected or unprotected; None when it is too large, forged or replayed."""
+    def pointers(self, slots: Slots) -> list[Any]:
+        """Where these slots' packets lie, as libsrtp takes it."""
+        if self._pointers is None or self._pointers[0] is not slots:
+            self._pointers = slots, [_binding.ffi.cast("char *", address) for address in slots.addresses]
+        return self._pointers[1]
+
+    def run(self, function: Any, pointer: Any, size: int) -> int:
+        """The packet there protected or unprotected: its new size; 0 when it is forged or replayed."""
+        self.length[0] = size
+        return 0 if function(self.srtp, pointer, self.length) else int(self.length[0])
+
+    def once(self, function: Any, packet: bytes) -> bytes | None:
+        """The same with one packet from elsewhere; None also when it is too large."""
         size = len(packet)
-        if size > _LARGEST:
+        if size > LARGEST:
             return None
-        self._buffer[0:size] = packet
-        self._length[0] = size
-        if function(self._srtp, self._cdata, self._length):
-            return None
-        result: bytes = self._buffer[0 : self._length[0]]
-        return result
-
-
-def _same(endpoint: _Endpoint) -> _Endpoint:
-    return endpoint
+        self._own.octets[0:size] = packet
+        size = self.run(function, self.pointers(self._own)[0], size)
+        return self._own.octets[0:size] if size else None
 
 
 async def _nothing(parameters: object) -> None:
@@ -215,16 +176,16 @@ async def _nothing(parameters: object) -> None:
 class MediaTransport:
     """One peer connection with one bundled transport; media goes in and out as whole, decrypted RTP and RTCP packets.
 
-    Callbacks run on the event loop inside the arrival of a datagram and must be cheap:
-    `rtp(packet, arrival_ns)`, `rtcp(packet, arrival_ns)`, `state("connected" | "failed" | "closed")`.
-    `arrival_ns` is time.monotonic_ns().
+    Callbacks run on the event loop inside the reading of datagrams and must be cheap:
+    `rtp(packets, arrival_ns)`, what came together in the order of arrival; `rtcp(packet, arrival_ns)`;
+    `state("connected" | "failed" | "closed")`. `arrival_ns` is time.monotonic_ns().
     """
 
     def __init__(
         self,
         settings: IceSettings,
         *,
-        rtp: Callable[[bytes, int], None],
+        rtp: Callable[[list[bytes], int], None],
         rtcp: Callable[[bytes, int], None],
         state: Callable[[str], None],
     ) -> None:
@@ -275,7 +236,7 @@ class MediaTransport:
 
     async def _candidates(self, component: int, addresses: list[str], timeout: int = 5) -> list[Candidate]:  # noqa: ASYNC109
         """In place of aioice's gathering: our addresses, loopback allowed, in our order, in our port range."""
-        loop = asyncio.get_running_loop()
+        reader = DatagramReader.shared()
         found = []
         for rank, address in enumerate(self._settings.addresses):
             try:
@@ -283,8 +244,9 @@ class MediaTransport:
             except OSError as error:
                 log.warning("ice-address-unusable", address=address, error=os.strerror(error.errno or 0))
                 continue
-            endpoint = _Endpoint(self._ice, sock)
-            await loop.create_datagram_endpoint(partial(_same, endpoint), sock=sock)
+            endpoint, descriptor = _Endpoint(self._ice, sock), sock.fileno()
+            endpoint.connection_made(SocketTransport(sock, endpoint, partial(reader.remove, descriptor)))
+            reader.add(descriptor, partial(self._receive, endpoint))
             host, port = sock.getsockname()[:2]
             endpoint.local_candidate = Candidate(
                 foundation=candidate_foundation("host", "udp", host),
@@ -304,9 +266,6 @@ class MediaTransport:
     def _changed(self) -> None:
         if self._dtls.state == "connected" and self._inward is None:
             self._inward, self._outward = _Cipher(self._dtls._rx_srtp), _Cipher(self._dtls._tx_srtp)
-            for endpoint in self._ice._protocols:
-                if isinstance(endpoint, _Endpoint):
-                    endpoint.take = self._take
             self._state("connected")
             self._overtaken()
         elif self._dtls.state in ("failed", "closed"):
@@ -323,26 +282,61 @@ class MediaTransport:
         for _ in range(waiting.qsize()):
             item = waiting.get_nowait()
             if item is not None and 127 < item[0][0] < 192:
-                self._take(item[0])
+                self._take_late(item[0])
             else:
                 waiting.put_nowait(item)
 
-    def _take(self, data: bytes) -> None:
+    def _receive(self, endpoint: _Endpoint, slots: Slots, count: int) -> None:
+        """What came at one of our sockets, in the order of arrival. SRTP is opened where it lies."""
         arrival_ns = time.monotonic_ns()
-        if len(data) < 12:
-            self.refused += 1
+        octets, memory, lengths, inward = slots.octets, slots.memory, slots.lengths, self._inward
+        if inward is None:
+            for i in range(count):
+                endpoint.datagram_received(octets[i * SLOT : i * SLOT + lengths[i]], slots.sender(i))
             return
-        if 191 < data[1] < 224:  # RFC 5761, section 4
-            packet = self._inward.run(_binding.lib.srtp_unprotect_rtcp, data)
-            handler = self._rtcp
-        else:
-            packet = self._inward.run(_binding.lib.srtp_unprotect, data)
-            handler = self._rtp
+        # What follows runs for each packet of each camera: a name looked up once is a name not looked up 3,000 times.
+        unprotect, srtp, length, pointers = (
+            _binding.lib.srtp_unprotect,
+            inward.srtp,
+            inward.length,
+            inward.pointers(slots),
+        )
+        packets: list[bytes] = []
+        at = -SLOT
+        for i in range(count):
+            at += SLOT
+            size = lengths[i]
+            if not 127 < memory[at] < 192:
+                endpoint.datagram_received(octets[at : at + size], slots.sender(i))
+            elif size < 12:
+                self.refused += 1
+            elif 191 < memory[at + 1] < 224:  # RFC 5761, section 4
+                if size := inward.run(_binding.lib.srtp_unprotect_rtcp, pointers[i], size):
+                    self._heard_ns = arrival_ns
+                    self._rtcp(octets[at : at + size], arrival_ns)
+                else:
+                    self.refused += 1
+            else:
+                length[0] = size
+                if unprotect(srtp, pointers[i], length):
+                    self.refused += 1
+                else:
+                    packets.append(octets[at : at + length[0]])
+        if packets:
+            self._heard_ns = arrival_ns
+            self._rtp(packets, arrival_ns)
+
+    def _take_late(self, data: bytes) -> None:
+        """One SRTP or SRTCP packet that came before the keys were known."""
+        arrival_ns, control = time.monotonic_ns(), len(data) > 1 and 191 < data[1] < 224
+        function = _binding.lib.srtp_unprotect_rtcp if control else _binding.lib.srtp_unprotect
+        packet = self._inward.once(function, data) if len(data) >= 12 else None
         if packet is None:
             self.refused += 1
+        elif control:
+            self._rtcp(packet, arrival_ns)
         else:
-            self._heard_ns = arrival_ns
-            handler(packet, arrival_ns)
+            self._rtp([packet], arrival_ns)
 
     async def _consent(self) -> None:
         """In place of aioice's consent checks (RFC 7675), which FFmpeg's WHIP muxer answers only during its handshake:
@@ -376,7 +370,7 @@ class MediaTransport:
 
     def _send(self, function: Any, packet: bytes) -> bool:
         pair = self._ice._nominated.get(1) if self._ice is not None else None
-        data = self._outward.run(function, packet) if self._outward is not None and pair is not None else None
+        data = self._outward.once(function, packet) if self._outward is not None and pair is not None else None
         if pair is None or data is None:
             self.dropped += 1
             return False

@@ -8,13 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from recorder.clock import SenderClock
+from recorder.datagrams import READ_EVERY_S, READ_EVERY_S_WATCHED, DatagramReader
 from recorder.feed import FeedServer, Presence
-from recorder.peer import Connection, RtpHeader
+from recorder.fragments import Codec
+from recorder.peer import Connection
+from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
 from recorder.ticker import CODEC_OF, RoomProfile, connection_event, viewer_event
 from recorder.track import Track
@@ -26,14 +30,14 @@ _SOURCES = 16
 
 @dataclass(slots=True)
 class Meter:
-    """One camera's stream. `feed`: its tracks' indices in the monitor's feed. `sources`: the SSRC of each medium, the
-    present one last."""
+    """One camera's stream. `feed`: its tracks' indices in the monitor's feed. `sources`: the SSRC of each medium as
+    octets, the present one last."""
 
     id: str
     connection: Connection | None = None
     feed: dict[Kind, int] = field(default_factory=dict)
     sender: SenderClock = field(default_factory=SenderClock)
-    sources: dict[Kind, list[int]] = field(default_factory=dict)
+    sources: dict[Kind, list[bytes]] = field(default_factory=dict)
     heard_ns: int = 0
     octets: int = 0
     octets_before: int = 0
@@ -61,6 +65,15 @@ class Meter:
         }
 
 
+def _source_of(packet: RtpPacket) -> bytes:
+    return packet[4][8:12]
+
+
+def _set_pace(watched: bool) -> None:
+    """Datagrams are read more often while somebody watches: to the recording a few milliseconds are nothing."""
+    DatagramReader.shared().every_s = READ_EVERY_S_WATCHED if watched else READ_EVERY_S
+
+
 class Cameras:
     """Tracks, meters and feed of one room. `tell(event)` hears what belongs into the journal."""
 
@@ -80,6 +93,7 @@ class Cameras:
             key_frame=lambda camera, _kind: ask_key_frame(camera),
             presence=self._told,
             deserted=self._deserted,
+            watched=_set_pace,
         )
         self._of = {(entry.camera, entry.kind): entry.id for entry in entries}
         self._tell = tell
@@ -105,41 +119,43 @@ class Cameras:
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
         meter.sources, meter.sender = {}, SenderClock()
         now, sender = time.monotonic_ns(), meter.sender
-        for kind in connection.codecs:
+        for kind, sent in connection.codecs.items():
             if (track := self._track(connection, kind)) is not None:
-                track.connect(connection.id, now, sender)
+                track.connect(connection.id, now, sender, sent.parameter_sets, Codec(sent.name.lower()))
         self._tell(connection_event(connection, connected=True))
 
     def rtp(
-        self,
-        connection: Connection,
-        kind: Kind,
-        header: RtpHeader,
-        payload: bytes,
-        packet: bytes,
-        arrival_ns: int,
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
-        track, meter = self._track(connection, kind), self.meters[connection.camera]
-        sources = meter.sources.setdefault(kind, [header.ssrc])
-        if header.ssrc != sources[-1] and not self._new_source(connection, kind, header.ssrc, arrival_ns):
+        if in_order:
+            self._hand_on(connection, kind, packets, True, arrival_ns)
             return
-        if track is not None:
-            track.rtp(header, payload, arrival_ns)
-        meter.heard_ns = arrival_ns
-        meter.octets += len(packet)
-        if (index := meter.feed.get(kind)) is not None:
-            self.feed.send(index, packet, arrival_ns)
+        for source, run in groupby(packets, key=_source_of):
+            if self._is_present(connection, kind, source, arrival_ns):
+                self._hand_on(connection, kind, list(run), False, arrival_ns)
 
-    def _new_source(self, connection: Connection, kind: Kind, ssrc: int, arrival_ns: int) -> bool:
-        """The sender goes on under another SSRC (RFC 3550, 8): its numbers and times begin anew, its wall clock does
+    def _hand_on(
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
+    ) -> None:
+        meter = self.meters[connection.camera]
+        if (track := self._track(connection, kind)) is not None:
+            track.take(packets, in_order, arrival_ns)
+        meter.heard_ns = arrival_ns
+        meter.octets += sum([len(packet[4]) for packet in packets])
+        if (index := meter.feed.get(kind)) is not None:
+            self.feed.send(index, [packet[4] for packet in packets], arrival_ns)
+
+    def _is_present(self, connection: Connection, kind: Kind, source: bytes, arrival_ns: int) -> bool:
+        """A sender may go on under another SSRC (RFC 3550, 8): its numbers and times begin anew, its wall clock does
         not. False for what still comes of a source it has left."""
         meter, track = self.meters[connection.camera], self._track(connection, kind)
-        if ssrc in meter.sources[kind]:
-            return False
-        meter.sources[kind] = [*meter.sources[kind][-_SOURCES:], ssrc]
+        known = meter.sources.setdefault(kind, [source])
+        if source in known:
+            return source == known[-1]
+        meter.sources[kind] = [*known[-_SOURCES:], source]
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
         if track is not None:
-            track.connect(connection.id, arrival_ns, meter.sender)
+            track.connect(connection.id, arrival_ns, meter.sender, connection.codecs[kind].parameter_sets)
         return True
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:

@@ -37,13 +37,15 @@ class Drift:
         self._usual_ns: int | None = None
         self._reports_fit = True
 
+    def due(self, now_ns: int) -> bool:
+        """Whether it is time to look again."""
+        return now_ns >= self._due_ns
+
     def step_ns(self, clock: StreamClock, origin_ns: int, now_ns: int, most_ns: int | None) -> int:
         """By how much what follows has to lie elsewhere (later: positive), mostly 0. Whoever does it says so: `lies`.
 
         `most_ns`: half a unit; None where a hole lies before it, into which it can move as far as it has to.
         """
-        if now_ns < self._due_ns:
-            return 0
         self._due_ns = now_ns + EVERY_NS
         wrong_ns = self._wrong_ns(clock, origin_ns, now_ns)
         if abs(wrong_ns) < LEFT_ALONE_NS:

@@ -9,12 +9,15 @@ and goes on, recorder → monitor:
 
     1 tracks    JSON {"tracks": [{"index", "camera", "kind", "name", "payload_type", "clock_rate", "channels",
                 "fmtp"}]}: everything that is live, at the beginning and at every change; track and arrival are 0
-    2 packet    one whole decrypted RTP packet
+    2 packets   what was read together of one track or several, one after the other:
+                track 2 ‖ arrival 8 ‖ count 2 ‖ count × length 2 ‖ whole decrypted RTP packets; the head's are 0
     3 report    8 octets NTP time ‖ 4 octets RTP time of one instant of the camera's clock (from its sender report)
 
 and monitor → recorder:
 
     16 key frame  nothing more: the track's camera should send one
+    18 want       1 octet: 1, the track's packets are wanted from now on, and first those of the last seconds; 0, they
+                  are not. Until it is said, packets stay with the recorder: what nobody watches costs nothing
     17 presence   JSON {"event": "joined" | "left", "viewer", "camera", "utc_ns"}, `viewer` opaque
 
 Full socket: the message is dropped and counted; nothing ever waits for the monitor. A monitor whose socket is too full
@@ -34,6 +37,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -42,12 +46,18 @@ import structlog
 from recorder.sdp import KINDS, Codec, Kind
 
 _HEAD = struct.Struct("!BHQ")
+_BATCH = struct.Struct("!HQH")
 _MAPPING = struct.Struct("!QL")
-_TRACKS, _PACKET, _REPORT, _KEY_FRAME, _PRESENCE = 1, 2, 3, 16, 17
-_LARGEST = 64 * 1024
+_TRACKS, _PACKETS, _REPORT, _KEY_FRAME, _PRESENCE, _WANT = 1, 2, 3, 16, 17, 18
+_LARGEST = 256 * 1024
+_LARGEST_WORD = 64 * 1024
+_FULL = 64 * 1024  # octets of packets that are sent without waiting for the end of the reading
 _SEND_BUFFER = 4 * 1024 * 1024
 _SO_SNDBUFFORCE = 32
 _MOST_MONITORS = 4
+KEPT_PACKETS = 2048
+REPORT_EVERY_NS = 500_000_000
+"""Packets of each track that wait for somebody to want them: some seconds of picture."""
 _AT_ONCE = 64  # messages taken from a socket before other work gets its turn
 _RETRY_S = 0.25
 _WAITING_PRESENCES = 512
@@ -63,6 +73,13 @@ class Presence:
     viewer: str
     camera: str
     utc_ns: int
+
+
+def _batch(track: int, packets: list[bytes], arrival_ns: int) -> bytes:
+    lengths = [len(packet) for packet in packets]
+    return b"".join(
+        (_BATCH.pack(track, arrival_ns, len(lengths)), struct.pack(f"!{len(lengths)}H", *lengths), *packets)
+    )
 
 
 def _presence_message(presence: Presence) -> bytes:
@@ -113,7 +130,7 @@ class FeedServer:
     """The recorder's side. All but `start` and `stop` are synchronous and never wait.
 
     `key_frame(camera, kind)` and `presence(presence)` are called when the monitor asks or tells; `deserted()` when the
-    last monitor is gone, without a word of who watched there.
+    last monitor is gone, without a word of who watched there; `watched(wanted)` when what anybody wants has changed.
     """
 
     def __init__(
@@ -123,12 +140,18 @@ class FeedServer:
         key_frame: Callable[[str, Kind], None],
         presence: Callable[[Presence], None],
         deserted: Callable[[], None] = lambda: None,
+        watched: Callable[[bool], None] = lambda wanted: None,
     ) -> None:
         self._path, self._key_frame, self._presence, self._deserted = path, key_frame, presence, deserted
+        self._watched = watched
         self._tracks: dict[int, FeedTrack] = {}
         self._next_index = 1
         self._listener: socket.socket | None = None
-        self._monitors: list[socket.socket] = []
+        self._monitors: dict[socket.socket, set[int]] = {}  # with the tracks that each wants
+        self._kept: dict[int, deque[bytes]] = {}
+        self._reports: dict[int, tuple[int, bytes]] = {}  # the newest of each track, and when it came
+        self._waiting: dict[socket.socket, list[bytes]] = {}
+        self._flushing = False
         self.dropped = 0
         """Messages not sent to a monitor whose socket was full."""
 
@@ -158,11 +181,16 @@ class FeedServer:
     def announce(self, camera: str, codecs: Mapping[Kind, Codec]) -> dict[Kind, int]:
         """A camera connected: its media are live under these new indices, its former ones are gone."""
         self._tracks = {index: track for index, track in self._tracks.items() if track.camera != camera}
+        self._kept = {index: kept for index, kept in self._kept.items() if index in self._tracks}
+        self._reports = {index: report for index, report in self._reports.items() if index in self._tracks}
         made: dict[Kind, int] = {}
         for kind, codec in codecs.items():
             index, self._next_index = self._next_index, self._next_index % 0xFFFF + 1
             self._tracks[index] = FeedTrack(index, camera, codec)
+            self._kept[index] = deque(maxlen=KEPT_PACKETS)
             made[kind] = index
+        for wants in self._monitors.values():
+            wants.intersection_update(self._tracks)
         self._tell()
         return made
 
@@ -170,26 +198,77 @@ class FeedServer:
         """The camera is gone."""
         self.announce(camera, {})
 
-    def send(self, track: int, packet: bytes, arrival_ns: int) -> None:
-        """One RTP packet of a track, to whoever watches."""
-        if self._monitors:
-            self._send([_HEAD.pack(_PACKET, track, arrival_ns), packet])
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody watches anything now."""
+        return any(self._monitors.values())
+
+    def send(self, track: int, packets: list[bytes], arrival_ns: int) -> None:
+        """RTP packets of a track that were read together, to whoever wants them, with what else this reading brings."""
+        if (kept := self._kept.get(track)) is not None:
+            kept.extend(packets)
+        batch = b""
+        for monitor, wanted in self._monitors.items():
+            if track in wanted:
+                batch = batch or _batch(track, packets, arrival_ns)
+                self._waiting.setdefault(monitor, []).append(batch)
+        if batch and not self._flushing:
+            # All sockets are read in one turn of the loop: after it everything goes in one message.
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         """One pair of the camera's own clock, from its sender report."""
-        if self._monitors:
-            self._send([_HEAD.pack(_REPORT, track, arrival_ns), _MAPPING.pack(ntp, rtp & 0xFFFFFFFF)])
+        before_ns = self._reports[track][0] if track in self._reports else -REPORT_EVERY_NS
+        if track not in self._tracks or arrival_ns - before_ns < REPORT_EVERY_NS:
+            return  # FFmpeg sends dozens a second; two say as much
+        message = _HEAD.pack(_REPORT, track, arrival_ns) + _MAPPING.pack(ntp, rtp & 0xFFFFFFFF)
+        self._reports[track] = arrival_ns, message
+        for monitor, wanted in list(self._monitors.items()):
+            if track in wanted:
+                self._send(monitor, [message])
 
-    def _send(self, parts: list[bytes]) -> None:
-        for monitor in list(self._monitors):
-            try:
-                monitor.sendmsg(parts)
-            except BlockingIOError:
-                self.dropped += 1
-            except OSError:
-                self._cut(monitor)
+    def _flush(self) -> None:
+        self._flushing = False
+        waiting, self._waiting = self._waiting, {}
+        for monitor, batches in waiting.items():
+            if monitor in self._monitors:
+                self._send_batches(monitor, batches)
+
+    def _send_batches(self, monitor: socket.socket, batches: list[bytes]) -> None:
+        parts, octets = [_HEAD.pack(_PACKETS, 0, 0)], 0
+        for batch in batches:
+            parts.append(batch)
+            octets += len(batch)
+            if octets >= _FULL:
+                self._send(monitor, parts)
+                parts, octets = parts[:1], 0
+        if octets:
+            self._send(monitor, parts)
+
+    def _want(self, monitor: socket.socket, track: int, wanted: bool) -> None:
+        wants = self._monitors[monitor]
+        if not wanted or track not in self._tracks:
+            wants.discard(track)
+        elif track not in wants:
+            kept = list(self._kept[track])
+            now_ns = time.monotonic_ns()
+            self._send_batches(monitor, [_batch(track, kept[at : at + 64], now_ns) for at in range(0, len(kept), 64)])
+            if track in self._reports:
+                self._send(monitor, [self._reports[track][1]])
+            wants.add(track)
+        self._watched(self.wanted)
+
+    def _send(self, monitor: socket.socket, parts: list[bytes]) -> None:
+        try:
+            monitor.sendmsg(parts)
+        except BlockingIOError:
+            self.dropped += 1
+        except OSError:
+            self._cut(monitor)
 
     def _tell(self, only: socket.socket | None = None) -> None:
+        self._flush()
         body = json.dumps({"tracks": [_to_json(track) for track in self._tracks.values()]}).encode()
         for monitor in [only] if only is not None else list(self._monitors):
             try:
@@ -213,21 +292,23 @@ class FeedServer:
             monitor.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
         except PermissionError:
             monitor.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
-        self._monitors.append(monitor)
+        self._monitors[monitor] = set()
         asyncio.get_running_loop().add_reader(monitor, self._hear, monitor)
         self._tell(monitor)
 
     def _cut(self, monitor: socket.socket) -> None:
         if monitor in self._monitors:
-            self._monitors.remove(monitor)
+            del self._monitors[monitor]
+            self._waiting.pop(monitor, None)
             asyncio.get_running_loop().remove_reader(monitor)
             monitor.close()
+            self._watched(self.wanted)
             if not self._monitors:
                 self._deserted()
 
     def _hear(self, monitor: socket.socket) -> None:
         try:
-            message = monitor.recv(_LARGEST)
+            message = monitor.recv(_LARGEST_WORD)
         except BlockingIOError:
             return
         except OSError:
@@ -241,12 +322,15 @@ class FeedServer:
                 if (track := self._tracks.get(index)) is not None:
                     self._key_frame(track.camera, track.kind)
                 return
+            if kind == _WANT:
+                self._want(monitor, index, message[_HEAD.size] == 1)
+                return
             if kind != _PRESENCE:
                 raise ValueError("unknown type")
             data = json.loads(message[_HEAD.size :])
             event: Literal["joined", "left"] = "joined" if data["event"] == "joined" else "left"
             presence = Presence(event, str(data["viewer"]), str(data["camera"]), int(data["utc_ns"]))
-        except (struct.error, ValueError, KeyError, TypeError) as error:
+        except (struct.error, ValueError, KeyError, TypeError, IndexError) as error:
             log.warning("feed-monitor-cut-off", error=type(error).__name__)
             self._cut(monitor)
             return
@@ -259,7 +343,8 @@ class FeedHandler(Protocol):
     def tracks(self, tracks: Mapping[int, FeedTrack]) -> None:
         """All that is live now; also, empty, when the recorder is out of reach."""
 
-    def packet(self, track: int, packet: bytes, arrival_ns: int) -> None: ...
+    def packets(self, track: int, packets: list[bytes], arrival_ns: int) -> None:
+        """What the recorder read together of one track."""
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None: ...
 
@@ -276,6 +361,7 @@ class FeedClient:
         self._path, self._handler, self._watching = path, handler, watching
         self._socket: socket.socket | None = None
         self._broken = asyncio.Event()
+        self._received = bytearray(_LARGEST)
         self._presences: deque[bytes] = deque(maxlen=_WAITING_PRESENCES)
 
     @property
@@ -313,6 +399,12 @@ class FeedClient:
             with contextlib.suppress(OSError):  # the reader sees a broken link; a full one will be asked again
                 self._socket.send(_HEAD.pack(_KEY_FRAME, track, time.monotonic_ns()))
 
+    def want(self, track: int, wanted: bool) -> None:
+        """Whether the track's packets should come; to be said anew for each index. Lost while the recorder is away."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # the reader sees a broken link; its tracks are told anew
+                self._socket.send(_HEAD.pack(_WANT, track, time.monotonic_ns()) + bytes([wanted]))
+
     def presence(self, presence: Presence) -> None:
         """Reports a joining or leaving; kept while the recorder is out of reach, the oldest of 512 given up first."""
         if len(self._presences) == _WAITING_PRESENCES:
@@ -331,21 +423,27 @@ class FeedClient:
     def _hear(self, link: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             try:
-                message = link.recv(_LARGEST)
+                size = link.recv_into(self._received)
             except BlockingIOError:
                 break
             except OSError:
-                message = b""
-            if not message:
+                size = 0
+            if not size:
                 self._broken.set()
                 return
-            self._take(message)
+            self._take(bytes(memoryview(self._received)[:size]))
         self._flush()
 
     def _take(self, message: bytes) -> None:
         kind, track, arrival_ns = _HEAD.unpack_from(message)
-        if kind == _PACKET:
-            self._handler.packet(track, message[_HEAD.size :], arrival_ns)
+        if kind == _PACKETS:
+            at, end = _HEAD.size, len(message)
+            while at < end:
+                track, arrival_ns, count = _BATCH.unpack_from(message, at)
+                lengths = struct.unpack_from(f"!{count}H", message, at + _BATCH.size)
+                ends = list(accumulate(lengths, initial=at + _BATCH.size + 2 * count))
+                self._handler.packets(track, [message[a:b] for a, b in pairwise(ends)], arrival_ns)
+                at = ends[-1]
         elif kind == _REPORT:
             ntp, rtp = _MAPPING.unpack_from(message, _HEAD.size)
             self._handler.report(track, ntp, rtp, arrival_ns)

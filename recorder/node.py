@@ -295,10 +295,10 @@ class RecorderNode:
             now = time.monotonic_ns()
             for meter in self.cameras.meters.values():
                 meter.measure(TICK_SECONDS)
+            cuts = {name: track.cut(now) for name, track in self.cameras.tracks.items()}
             for entry in self._entries:
                 if self.cameras.tracks[entry.id].wants_key_frame:
                     self._ask_key_frame(entry.camera)
-            cuts = {name: track.cut(now) for name, track in self.cameras.tracks.items()}
             if self.state is State.RECORDING:
                 self._offer(self._gather(now, cuts))
 

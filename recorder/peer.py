@@ -1,10 +1,11 @@
 """One camera's connection: its packets to the recorder's sink, and the feedback that keeps it sending.
 
-Every RTP packet is handed on in the order of arrival, duplicates included, RTX (RFC 4588) unwrapped; putting them in
-order is the track's work. This side asks by itself for what is missing (`feedback.Missing`: 0, 20, 60 and 140 ms after
-it was missed, given up at 200 ms) and for a key frame when a video packet was given up; `nack()` and `key_frame()` are
-for what only the track can see. Bandwidth: a fixed ceiling is announced (REMB), in the first two seconds often, because
-Chromium jumps to what it is told then and otherwise climbs slowly; it reacts to loss by our receiver reports.
+RTP packets are handed on as they were read, many together, in the order of arrival, duplicates included, RTX (RFC 4588)
+unwrapped; putting them in order is the track's work. This side asks by itself for what is missing, of media for which
+the camera has offered to answer (`feedback.Missing`: five times within 120 ms after it was missed, given up at 200 ms),
+and for a key frame when a video packet was given up; `nack()` and `key_frame()` are for what only the track can see.
+Bandwidth: a fixed ceiling is announced (REMB), in the first two seconds often, because Chromium jumps to what it is
+told then and otherwise climbs slowly; it reacts to loss by our receiver reports.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import structlog
 
@@ -32,6 +33,7 @@ from recorder.aiortc_hooks import (
 )
 from recorder.capture_time import capture_ntp
 from recorder.feedback import Missing, Reception
+from recorder.rtp import HEADER, RtpPacket, payload_of
 from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
 
 CONNECT_WITHIN_S = 10.0
@@ -43,7 +45,6 @@ BITRATE_CEILING = 6_000_000
 _BITRATE_HINT = f"x-google-start-bitrate=4000;x-google-max-bitrate={BITRATE_CEILING // 1000}"
 _ASK_AGAIN_S = 0.02
 _QUIET_NS, _LINGER_NS = 100_000_000, 500_000_000
-_HEADER = struct.Struct("!BBHLL")
 _PLI, _REMB, _NACK = 1, 15, 1
 
 log = structlog.get_logger(__name__)
@@ -64,55 +65,22 @@ class Connection:
     ssrcs: Mapping[Kind, int | None]
 
 
-class RtpHeader(NamedTuple):
-    sequence: int
-    timestamp: int
-    marker: bool
-    ssrc: int
-    payload_type: int
-
-
 class Sink(Protocol):
     """The recording way's entrance. Called on the event loop while a datagram is handled: no wait, disk or cipher."""
 
     def connected(self, connection: Connection) -> None: ...
 
     def rtp(
-        self,
-        connection: Connection,
-        kind: Kind,
-        header: RtpHeader,
-        payload: bytes,
-        packet: bytes,
-        arrival_ns: int,
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
-        """`payload` without header, extensions and padding: b"" for a padding packet, which still has its number.
-        `packet` is the whole decrypted packet; `arrival_ns` is time.monotonic_ns()."""
+        """What was read together, in the order of arrival; `arrival_ns` is time.monotonic_ns(). `in_order`: each number
+        is the one after the number before it, beginning with the last one of the call before."""
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
         """The camera's own clock: 64-bit NTP time and the RTP time of the same instant (RFC 3550, section 6.4.1)."""
 
     def disconnected(self, connection: Connection, reason: str) -> None:
         """Once for each `connected`. `reason`: a code, such as `ended-by-camera`, `lost`, `replaced`, `stopped`."""
-
-
-def parse_rtp(packet: bytes) -> tuple[RtpHeader, bytes] | None:
-    """Header and payload (RFC 3550, section 5.1), without extensions and padding; None when it is not whole."""
-    if len(packet) < 12:
-        return None
-    first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(packet)
-    header = RtpHeader(sequence, timestamp, second > 127, ssrc, second & 0x7F)
-    if first == 0x80:
-        return header, packet[12:]
-    start = 12 + 4 * (first & 0x0F)
-    if first & 0x10:
-        if len(packet) < start + 4:
-            return None
-        start += 4 + 4 * ((packet[start + 2] << 8) | packet[start + 3])
-    end = len(packet) - packet[-1] if first & 0x20 else len(packet)
-    if start > end:
-        return None
-    return header, packet[start:end]
 
 
 class _Inbound:
@@ -126,16 +94,40 @@ class _Inbound:
         self.reception: Reception | None = None
         self.missing = Missing()
         self.key_frame_asked_ns = -KEY_FRAME_EVERY_NS
+        self.batch: list[RtpPacket] = []
+        self.expected = -1
+        """The sequence number that would be no surprise; −1 before the first packet of a source."""
+        self.in_order = True
+        self.uncounted = 0
+        """Packets that came as expected since the statistics were brought up to date."""
 
     @property
     def ssrc(self) -> int | None:
         return self.reception.ssrc if self.reception is not None else self.announced
 
-    def source(self, ssrc: int) -> Reception:
-        """The statistics of this source; a changed source number starts them, and the search for gaps, afresh."""
+    def count(self, arrival_ns: int) -> None:
+        """Brings the statistics up to date with what went on in order."""
+        if self.uncounted and self.reception is not None:
+            self.reception.went_on(self.uncounted, self.batch[-1][1], arrival_ns)
+            self.missing.went_on(self.uncounted)
+        self.uncounted = 0
+
+    def surprise(self, sequence: int, timestamp: int, ssrc: int, arrival_ns: int) -> None:
+        """Another one came: a loss, a late one, a duplicate, or another source's, whose statistics begin afresh."""
+        self.count(arrival_ns)
+        self.in_order = False
         if self.reception is None or self.reception.ssrc != ssrc:
             self.reception, self.missing = Reception(ssrc, self.codec.clock_rate), Missing()
-        return self.reception
+        self.reception.received(sequence, timestamp, arrival_ns)
+        self.missing.received(sequence, arrival_ns)
+        self.expected = self.missing.expected
+
+    def repaired(self, sequence: int, arrival_ns: int) -> None:
+        """One came again on request (RTX)."""
+        self.count(arrival_ns)
+        self.in_order = False
+        self.missing.received(sequence, arrival_ns)
+        self.expected = self.missing.expected
 
 
 class Peer:
@@ -261,49 +253,63 @@ class Peer:
         self._sink.connected(self.connection)
         self._up.set()
 
-    def _rtp(self, packet: bytes, arrival_ns: int) -> None:
-        connection, parts = self.connection, parse_rtp(packet)
+    def _rtp(self, packets: list[bytes], arrival_ns: int) -> None:
+        connection = self.connection
         if connection is None or self._closer is not None:
             return
-        found = self._formats.get(parts[0].payload_type) if parts is not None else None
-        if parts is None or found is None:
-            self.unreadable += 1
-            return
+        formats, unpack = self._formats, HEADER.unpack_from
+        for packet in packets:
+            first, second, sequence, timestamp, ssrc = unpack(packet)
+            found = formats.get(second & 0x7F)
+            payload = packet[12:] if first == 0x80 else payload_of(packet)
+            if found is None or payload is None:
+                self.unreadable += 1
+                continue
+            inbound, again = found
+            reception = inbound.reception
+            if again:
+                if len(payload) < 2 or reception is None:
+                    continue  # a bandwidth probe of padding, or nothing yet that it could repeat
+                sequence, payload = (payload[0] << 8) | payload[1], payload[2:]
+                second = (second & 0x80) | inbound.codec.payload_type
+                packet = HEADER.pack(0x80, second, sequence, timestamp, reception.ssrc) + payload
+                inbound.repaired(sequence, arrival_ns)
+            elif sequence == inbound.expected and reception is not None and ssrc == reception.ssrc:
+                inbound.expected = (sequence + 1) & 0xFFFF
+                inbound.uncounted += 1
+            else:
+                inbound.surprise(sequence, timestamp, ssrc, arrival_ns)
+            inbound.batch.append((sequence, timestamp, second > 127, payload, packet))
         self.heard_ns = arrival_ns
-        (inbound, again), (header, payload) = found, parts
-        if again:
-            if len(payload) < 2 or inbound.reception is None:
-                return  # a bandwidth probe of padding, or nothing yet that it could repeat
-            first, second = 0x80, (0x80 if header.marker else 0) | inbound.codec.payload_type
-            number = (payload[0] << 8) | payload[1]
-            payload = payload[2:]
-            header = RtpHeader(
-                number, header.timestamp, header.marker, inbound.reception.ssrc, inbound.codec.payload_type
-            )
-            packet = _HEADER.pack(first, second, number, header.timestamp, header.ssrc) + payload
-        else:
-            inbound.source(header.ssrc).received(header.sequence, header.timestamp, arrival_ns)
-        if inbound.missing.received(header.sequence, arrival_ns) and self._asking is None:
-            self._ask()
-        if inbound.capture_time is not None and arrival_ns - inbound.captured_ns >= CAPTURE_TIME_EVERY_NS and not again:
-            self._captured(connection, inbound, header, packet, arrival_ns)
-        self._sink.rtp(connection, inbound.codec.kind, header, payload, packet, arrival_ns)
+        for kind, inbound in self._inbound.items():
+            if inbound.batch:
+                inbound.count(arrival_ns)
+                batch, in_order = inbound.batch, inbound.in_order
+                inbound.batch, inbound.in_order = [], True
+                if inbound.missing and self._asking is None:
+                    self._ask()
+                if inbound.capture_time is not None and arrival_ns - inbound.captured_ns >= CAPTURE_TIME_EVERY_NS:
+                    self._captured(connection, kind, inbound, batch, arrival_ns)
+                self._sink.rtp(connection, kind, batch, in_order, arrival_ns)
 
     def _captured(
-        self, connection: Connection, inbound: _Inbound, header: RtpHeader, packet: bytes, arrival_ns: int
+        self, connection: Connection, kind: Kind, inbound: _Inbound, packets: list[RtpPacket], arrival_ns: int
     ) -> None:
         """A packet may say when it was captured: to the clock that is a sender report."""
-        ntp = capture_ntp(packet, inbound.capture_time or 0)
-        if ntp is not None:
-            inbound.captured_ns = arrival_ns
-            self._sink.sender_report(connection, inbound.codec.kind, ntp, header.timestamp, arrival_ns)
+        for _, timestamp, _, _, packet in packets:
+            ntp = capture_ntp(packet, inbound.capture_time or 0)
+            if ntp is not None:
+                inbound.captured_ns = arrival_ns
+                self._sink.sender_report(connection, kind, ntp, timestamp, arrival_ns)
+                return
 
     def _ask(self) -> None:
         """Asks for what is due, and goes on every 20 ms while anything is missing."""
         now_ns, waiting = time.monotonic_ns(), False
         for kind, inbound in self._inbound.items():
             before = inbound.missing.given_up
-            if due := inbound.missing.due(now_ns):
+            # Asking where nothing was offered is worse than in vain: FFmpeg reads one datagram for each of its own.
+            if (due := inbound.missing.due(now_ns)) and "nack" in inbound.codec.feedback:
                 self.nack(kind, due)
             if kind == "video" and inbound.missing.given_up > before:
                 self.key_frame()

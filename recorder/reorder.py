@@ -87,6 +87,14 @@ class Reorder(Generic[Packet]):
             events.extend(self.expire(now_ns))
         return events
 
+    def went_on(self, first: int, count: int) -> bool:
+        """Whether these many packets in order are just what is waited for: then they need not be pushed."""
+        expected = self._next
+        if expected is None or self._held or self._probation is not None or first != expected & 0xFFFF:
+            return False
+        self._next = expected + count
+        return True
+
     def expire(self, now_ns: int) -> list[Packet | Lost]:
         """Give up every hole that was waited for long enough."""
         events: list[Packet | Lost] = []

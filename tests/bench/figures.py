@@ -2,44 +2,96 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """`ours` and `peer` in `unit`; `goal` is the least (or, where less is better, the greatest) `ratio` to reach."""
+    """`ours` and `peer` in `unit`; peer is None where there is none.
+
+    `goal` is the least (or, where less is better, the greatest) `ratio` to reach; without a peer the same of `ours`.
+    `held` says whether what has to be true beside the number was true. A run that was `shortened` never reaches the
+    goal. `notes` are sentences of what else was seen, for the page.
+    """
 
     name: str
     unit: str
     ours: float
-    peer: float
-    better: str
+    peer: float | None
+    better: Literal["lower", "higher"]
     goal: float
     runs: int
+    held: bool = True
+    shortened: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
-    def ratio(self) -> float:
-        return self.ours / self.peer
+    def ratio(self) -> float | None:
+        return None if self.peer is None else self.ours / self.peer
 
     @property
     def reached(self) -> bool:
-        return self.ratio >= self.goal if self.better == "higher" else self.ratio <= self.goal
+        measured = self.ours if self.ratio is None else self.ratio
+        met = measured >= self.goal if self.better == "higher" else measured <= self.goal
+        return met and self.held and not self.shortened
 
-    def record(self) -> dict[str, str | float | int]:
+    def record(self) -> dict[str, str | float | int | None]:
         """What `--json` prints."""
         return {
             "name": self.name,
             "unit": self.unit,
-            "ours": round(self.ours, 1),
-            "peer": round(self.peer, 1),
-            "ratio": round(self.ratio, 3),
+            "ours": round(self.ours, 4),
+            "peer": None if self.peer is None else round(self.peer, 4),
+            "ratio": None if self.ratio is None else round(self.ratio, 4),
             "better": self.better,
             "goal": self.goal,
             "runs": self.runs,
         }
+
+    def __str__(self) -> str:
+        """One line for who waits at the terminal."""
+        if self.peer is None or self.ratio is None:
+            said = f"{number(self.ours)} {self.unit}, goal {self.sign} {number(self.goal)}"
+        else:
+            said = f"{number(self.ours)} against {number(self.peer)} {self.unit}: {number(self.ratio)} ×, "
+            said += f"goal {self.sign} {number(self.goal)} ×"
+        end = "shortened: says nothing of the goal" if self.shortened else "reached" if self.reached else "NOT reached"
+        return f"{self.name}: {said}, {self.runs} run{'' if self.runs == 1 else 's'}: {end}"
+
+    @property
+    def sign(self) -> str:
+        return "≥" if self.better == "higher" else "≤"
+
+
+class Bench(Protocol):
+    """A module that measures. `SECONDS` is the length of one run that the goal asks for; 0: it takes what it takes."""
+
+    WHAT: str
+    RUNS: int
+    SECONDS: float
+
+    def measure(self, runs: int, seconds: float) -> Figure:
+        """Starts what it needs and leaves nothing running. Sets `shortened` where `seconds` or `runs` are too few."""
+
+
+def number(value: float) -> str:
+    """Three digits that count: 1234, 12.3, 0.123; whole numbers as they are."""
+    if value == int(value):
+        return str(int(value))
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The least of `values` that at least `share` (0 to 1) of them do not exceed. Raises ValueError for none."""
+    if not values:
+        raise ValueError("nothing was measured")
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def take_turns(ours: Callable[[], None], peer: Callable[[], None], runs: int) -> tuple[float, float]:

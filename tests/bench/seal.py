@@ -27,6 +27,9 @@ from recorder.take import Order
 from tests.bench.figures import Figure, take_turns
 from tests.bench.moments import BORN, NOW_NS
 
+WHAT = "sealing on one core, against openssl dgst + age -r + openssl dgst"
+RUNS, SECONDS = 7, 0.0
+
 MEBIBYTE = 1 << 20
 TOTAL = 64 * MEBIBYTE
 TRACKS = [TrackEntry(0, "wide-video", "wide", "video", 90_000), TrackEntry(1, "close-video", "close", "video", 90_000)]
@@ -79,7 +82,7 @@ class ByHand:
         self._sealed.unlink()
 
 
-def measure(runs: int) -> Figure:
+def measure(runs: int, seconds: float) -> Figure:
     """MiB/s. Raises FileNotFoundError where age or openssl is missing."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})

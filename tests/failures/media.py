@@ -12,6 +12,7 @@ from recorder.box_reader import parse_fragment, parse_init
 from recorder.boxes import Sample
 from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Cut, Fragment, Heard
+from recorder.h264_setup import parse_sps
 from recorder.timeline import Timeline, _Laid
 from recorder.track import Track
 from tests.failures.mode import Mode, Place
@@ -68,10 +69,10 @@ def none_lasts_a_second(stretches: list[float]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of each file: the SPS its beginning names, those that are in it, pictures sent and decoded."""
+    """Of each file: the size that its beginning names, those of the pictures in it, pictures sent and decoded."""
 
-    named: list[bytes]
-    inside: list[set[bytes]]
+    named: list[tuple[int, int]]
+    inside: list[set[tuple[int, int]]]
     sent: list[int]
     decoded: list[int]
 
@@ -88,9 +89,11 @@ async def a_picture_that_changes_its_size(place: Place) -> Sizes:
     cut = track.cut(BEGIN_NS + 2 * SECOND_NS)
     found = Sizes([], [], [len(clip.pictures) for clip in clips], [])
     for number, data in enumerate(files(cut.fragments)):
-        found.named.extend(parse_init(next(each.init for each in cut.fragments if each.epoch == number) or b"").sps)
+        setup = parse_init(next(each.init for each in cut.fragments if each.epoch == number) or b"").setup
+        found.named.append((setup.width, setup.height))
         units = [nal for _, _, unit in packets(data) for nal in split_lengths(unit)]
-        found.inside.append({nal for nal in units if nal[0] & 0x1F == 7})
+        sets = [parse_sps(nal) for nal in units if nal[0] & 0x1F == 7]
+        found.inside.append({(each.width, each.height) for each in sets})
         found.decoded.append(decode(place.folder / f"epoch-{number}.mp4", data))
     return found
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
-from aiortc.rtp import RtcpSrPacket, RtpPacket
+from aiortc.rtp import RtcpSrPacket
+from aiortc.rtp import RtpPacket as AiortcPacket
 
 from monitor_room.node import MonitorNode, MonitorSettings
-from monitor_room.relay import begins_key_frame
 from recorder.feed import FeedServer, Presence
-from recorder.peer import Connection, RtpHeader
+from recorder.h264 import begins_key_frame
+from recorder.peer import Connection
+from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
 from recorder.whip import Reply, WhipEndpoint
 from tests.recorder_webrtc import rig
@@ -39,10 +41,10 @@ class FeedingSink(rig.RememberingSink):
         self.indices = self.feed.announce(connection.camera, connection.codecs)
 
     def rtp(
-        self, connection: Connection, kind: Kind, header: RtpHeader, payload: bytes, packet: bytes, arrival_ns: int
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
-        super().rtp(connection, kind, header, payload, packet, arrival_ns)
-        self.feed.send(self.indices[kind], packet, arrival_ns)
+        super().rtp(connection, kind, packets, in_order, arrival_ns)
+        self.feed.send(self.indices[kind], [packet[4] for packet in packets], arrival_ns)
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
         super().sender_report(connection, kind, ntp, rtp, arrival_ns)
@@ -89,7 +91,7 @@ class Watcher:
 
     def __init__(self, pc: RTCPeerConnection, lossy: bool) -> None:
         self.pc, self.lossy = pc, lossy
-        self.packets: dict[str, list[RtpPacket]] = {"video": [], "audio": []}
+        self.packets: dict[str, list[AiortcPacket]] = {"video": [], "audio": []}
         self.reports: dict[str, list[tuple[int, int]]] = {"video": [], "audio": []}
         self.first_ns = 0
         self.seen: set[int] = set()
@@ -114,7 +116,7 @@ class Watcher:
     def _listen(self, kind: str, receiver: Any) -> None:
         handle_rtp, handle_rtcp = receiver._handle_rtp_packet, receiver._handle_rtcp_packet
 
-        async def rtp(packet: RtpPacket, arrival_time_ms: int) -> None:
+        async def rtp(packet: AiortcPacket, arrival_time_ms: int) -> None:
             self.first_ns = self.first_ns or time.monotonic_ns()
             self.packets[kind].append(packet)
             await handle_rtp(packet, arrival_time_ms)
@@ -171,7 +173,7 @@ async def test_picture_and_sound_on_the_cameras_clock(room: Room, clip: Path) ->
 
             begin = [watcher.packets["video"][n].payload for n in range(3)]
             assert any(begins_key_frame(payload) for payload in begin)
-            sent = [payload for _, payload in room.sink.packets["video"]]
+            sent = [packet[3] for packet in room.sink.packets["video"]]
             got = [packet.payload for packet in watcher.packets["video"]]
             start = sent.index(got[0])
             assert got == sent[start : start + len(got)]

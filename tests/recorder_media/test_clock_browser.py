@@ -65,7 +65,7 @@ async def test_chromium_says_when_it_captured() -> None:
         await endpoint.stop()
     for kind, rate in (("video", 90_000), ("audio", 48_000)):
         told = sink.told[kind]  # type: ignore[index]
-        stamps = {header.timestamp for header, _ in sink.packets[kind]}  # type: ignore[index]
+        stamps = {timestamp for _, timestamp, *_ in sink.packets[kind]}  # type: ignore[index]
         in_packets = [each for each in told if each[1] in stamps]
         assert len(in_packets) > 3, f"{kind}: capture times"
         # All tell of one clock: UTC less RTP time is the same, whichever way it was told.

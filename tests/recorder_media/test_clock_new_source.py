@@ -9,7 +9,8 @@ import pytest
 from evidence_store.canonical import Record
 from recorder.cameras import Cameras
 from recorder.fragments import Cut
-from recorder.peer import Connection, RtpHeader
+from recorder.peer import Connection
+from recorder.rtp import HEADER
 from recorder.sdp import Codec, Kind
 from recorder.ticker import CameraProfile, RoomProfile
 from recorder.track import Track
@@ -25,10 +26,13 @@ CONNECTION = Connection("c1", "wide", "sha-256 AB", "127.0.0.1:5000", CODECS, {"
 class Sender:
     def __init__(self, cameras: Cameras, ssrc: int, sequence: int, rtp: int, now_ns: int) -> None:
         self.cameras, self.ssrc, self.sequence, self.rtp, self.now_ns = cameras, ssrc, sequence, rtp, now_ns
+        self.begun = False
 
     def packet(self, payload: bytes, marker: bool = True) -> None:
-        header = RtpHeader(self.sequence & 0xFFFF, self.rtp & 0xFFFFFFFF, marker, self.ssrc, 96)
-        self.cameras.rtp(CONNECTION, "video", header, payload, bytes(12) + payload, self.now_ns)
+        sequence, timestamp = self.sequence & 0xFFFF, self.rtp & 0xFFFFFFFF
+        whole = HEADER.pack(0x80, 96 | marker << 7, sequence, timestamp, self.ssrc) + payload
+        in_order, self.begun = self.begun, True
+        self.cameras.rtp(CONNECTION, "video", [(sequence, timestamp, marker, payload, whole)], in_order, self.now_ns)
         self.sequence += 1
 
     def pictures(self, count: int) -> None:
@@ -52,7 +56,9 @@ def test_another_source(tmp_path: Path, sequence: int) -> None:
     first.pictures(60)
     second = Sender(cameras, 8, sequence, 3_000_000_000, first.now_ns)
     second.pictures(3)
+    first.begun = False
     first.packet(SLICE)  # overtaken on the way: it is of a source that has ended
+    second.begun = False
     second.pictures(57)
     track.end(second.now_ns)
     cut: Cut = track.cut(second.now_ns)

@@ -37,6 +37,7 @@ def test_memory_before_a_take_is_bounded() -> None:
     sound.connect("one", T0, SenderClock())
     sender = Sender(sound)
     sender.send(500)
+    assert sound.cut(sender.now_ns).fragments == ()
     assert len(sound._kept) == pytest.approx(51, abs=1)
 
 

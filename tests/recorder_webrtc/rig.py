@@ -21,7 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from recorder.aiortc_hooks import IceSettings
-from recorder.peer import Connection, RtpHeader
+from recorder.peer import Connection
+from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
 from recorder.whip import Reply, WhipEndpoint
 
@@ -71,7 +72,7 @@ def depacketised(payloads: list[bytes]) -> list[bytes]:
 @dataclass
 class RememberingSink:
     connections: list[Connection] = field(default_factory=list)
-    packets: dict[Kind, list[tuple[RtpHeader, bytes]]] = field(default_factory=lambda: {"video": [], "audio": []})
+    packets: dict[Kind, list[RtpPacket]] = field(default_factory=lambda: {"video": [], "audio": []})
     raw: list[bytes] = field(default_factory=list)
     reports: dict[Kind, list[tuple[int, int]]] = field(default_factory=lambda: {"video": [], "audio": []})
     ends: list[tuple[str, str]] = field(default_factory=list)
@@ -80,10 +81,10 @@ class RememberingSink:
         self.connections.append(connection)
 
     def rtp(
-        self, connection: Connection, kind: Kind, header: RtpHeader, payload: bytes, packet: bytes, arrival_ns: int
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
-        self.packets[kind].append((header, payload))
-        self.raw.append(packet)
+        self.packets[kind] += packets
+        self.raw += [packet[4] for packet in packets]
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
         self.reports[kind].append((ntp, rtp))

@@ -9,7 +9,8 @@ import pytest
 
 from evidence_store.errors import Unavailable
 from recorder import aiortc_hooks
-from recorder.aiortc_hooks import IceSettings, MediaTransport, open_socket, verify
+from recorder.aiortc_hooks import IceSettings, MediaTransport, verify
+from recorder.datagrams import open_socket
 from tests.recorder_webrtc import rig
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from recorder.feedback import Missing, Reception
-from recorder.peer import parse_rtp
+from recorder.rtp import parse_rtp
 
 MS = 1_000_000
 
 
-def test_a_missing_packet_is_asked_for_four_times_then_given_up() -> None:
+def test_a_missing_packet_is_asked_for_five_times_then_given_up() -> None:
     missing = Missing()
     for sequence in (65534, 65535, 2):
         missing.received(sequence, 0)
     asked = [(ms, missing.due(ms * MS)) for ms in range(0, 260, 10)]
-    assert [(ms, due) for ms, due in asked if due] == [(ms, [0, 1]) for ms in (0, 20, 60, 140)]
+    assert [(ms, due) for ms, due in asked if due] == [(ms, [0, 1]) for ms in (0, 30, 60, 90, 120)]
     assert missing.given_up == 2
     assert not missing
 
@@ -57,7 +57,7 @@ def test_rtp_parsing_strips_extension_contributors_and_padding() -> None:
     packet = bytes.fromhex("b2e0000100000002000000030000000400000005bede0001aabbccdd") + b"media" + b"\0\0\3"
     parts = parse_rtp(packet)
     assert parts is not None
-    assert parts == ((1, 2, True, 3, 0x60), b"media")
+    assert parts == (1, 2, True, b"media", packet)
     assert parse_rtp(head[:11]) is None
     assert parse_rtp(packet[:22]) is None
     assert parse_rtp(packet[:-1] + b"\xff") is None

@@ -1,0 +1,263 @@
+"""Where a datagram enters, and leaves: many at once, into and out of memory that is used again and again.
+
+A loop that wakes for each datagram spends most of its time waking: at six cameras 3,000 times a second. All sockets of
+a loop are read together, each 2 or 20 ms while anything comes, with one `recvmmsg` a socket. Nothing is allocated on
+the way in: SRTP is opened where the datagram lies. While nothing comes, the loop sleeps and the first datagram wakes
+it.
+
+Linux only: epoll, recvmmsg(2), sendmmsg(2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import select
+import socket
+import struct
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import cffi
+import structlog
+
+# Octets of UDP receive buffer wanted: several key frames at once, about 250 kB each, counted double by the kernel.
+RECEIVE_BUFFER = 2 * 1024 * 1024
+READ_EVERY_S, READ_EVERY_S_WATCHED = 0.02, 0.002
+"""What reading together may delay a datagram by, and while somebody watches live."""
+SLOTS = 64
+SLOT = 2304
+LARGEST = 2048
+"""Octets of a slot, and of the largest datagram taken: the rest is room for what SRTP adds (at most 148, libsrtp)."""
+_TURNS = 8  # batches from one socket before the others get theirs
+_QUIET_TURNS = 5  # empty readings after which the loop sleeps again
+_SO_RCVBUFFORCE = 33
+_ADDRESS = 32  # octets kept for each address: sockaddr_in6 has 28
+
+_ffi: Any = cffi.FFI()
+_ffi.cdef(
+    """
+    struct iovec { void *iov_base; size_t iov_len; };
+    struct msghdr { void *msg_name; unsigned int msg_namelen; struct iovec *msg_iov; size_t msg_iovlen;
+                    void *msg_control; size_t msg_controllen; int msg_flags; };
+    struct mmsghdr { struct msghdr msg_hdr; unsigned int msg_len; };
+    int recvmmsg(int, struct mmsghdr *, unsigned int, int, void *);
+    int sendmmsg(int, struct mmsghdr *, unsigned int, int);
+    """
+)
+_libc: Any = _ffi.dlopen(None)
+
+Address = tuple[str, int]
+
+log = structlog.get_logger(__name__)
+
+
+class Slots:
+    """Memory for 64 datagrams as the kernel fills or empties it.
+
+    The i-th is `octets[i * SLOT : i * SLOT + lengths[i]]`.
+    `octets` gives bytes, `memory` one octet's number; `addresses` are where each slot lies.
+    """
+
+    def __init__(self) -> None:
+        self._data = _ffi.new(f"char[{SLOTS * SLOT}]")
+        self._names = _ffi.new(f"char[{SLOTS * _ADDRESS}]")
+        self._iovecs = _ffi.new(f"struct iovec[{SLOTS}]")
+        self._headers = _ffi.new(f"struct mmsghdr[{SLOTS}]")
+        for i in range(SLOTS):
+            self._iovecs[i].iov_base, self._iovecs[i].iov_len = self._data + i * SLOT, LARGEST
+            header = self._headers[i].msg_hdr
+            header.msg_name, header.msg_namelen = self._names + i * _ADDRESS, _ADDRESS
+            header.msg_iov, header.msg_iovlen = self._iovecs + i, 1
+        self._fresh = bytes(_ffi.buffer(self._headers))
+        self._all = _ffi.buffer(self._headers)
+        self._name_octets = _ffi.buffer(self._names)
+        size = _ffi.sizeof("struct mmsghdr") // 4
+        at = _ffi.offsetof("struct mmsghdr", "msg_len") // 4
+        self.octets = _ffi.buffer(self._data)
+        self.memory = memoryview(self.octets)
+        self.lengths = memoryview(self._all).cast("I")[at::size]
+        self.addresses = [int(_ffi.cast("uintptr_t", self._data + i * SLOT)) for i in range(SLOTS)]
+
+    def receive(self, descriptor: int) -> int:
+        """How many datagrams there were, at most 64; each one's octets are in `lengths`. Raises nothing."""
+        # The kernel writes into the headers what it found: they are made anew for each turn.
+        self._all[:] = self._fresh
+        got: int = _libc.recvmmsg(descriptor, self._headers, SLOTS, socket.MSG_DONTWAIT, _ffi.NULL)
+        # An error is EAGAIN, or what an earlier datagram of ours met at the other side (ECONNREFUSED): nothing is here.
+        return max(0, got)
+
+    def sender(self, index: int) -> Address:
+        """Who sent the i-th datagram."""
+        name = self._name_octets[index * _ADDRESS : (index + 1) * _ADDRESS]
+        family = struct.unpack_from("=H", name)[0]
+        port = struct.unpack_from("!H", name, 2)[0]
+        if family == socket.AF_INET6:
+            return str(ipaddress.IPv6Address(name[8:24])), port
+        return socket.inet_ntoa(name[4:8]), port
+
+    def send(self, descriptor: int, count: int, lengths: list[int], to: bytes) -> int:
+        """Sends the first `count` slots to one address (a sockaddr); how many the kernel took without waiting."""
+        self._name_octets[0 : len(to)] = to
+        for i in range(count):
+            self._iovecs[i].iov_len = lengths[i]
+            header = self._headers[i].msg_hdr
+            header.msg_name, header.msg_namelen = self._names, len(to)
+        sent: int = _libc.sendmmsg(descriptor, self._headers, count, socket.MSG_DONTWAIT)
+        return max(0, sent)
+
+
+def socket_address(address: Address) -> bytes:
+    """An address as the kernel takes it (sockaddr_in, sockaddr_in6)."""
+    host = ipaddress.ip_address(address[0])
+    if host.version == 6:
+        return struct.pack("=H", socket.AF_INET6) + struct.pack("!HL", address[1], 0) + host.packed + bytes(4)
+    return struct.pack("=H", socket.AF_INET) + struct.pack("!H", address[1]) + host.packed + bytes(8)
+
+
+class DatagramReader:
+    """Reads all media sockets of one event loop. Use `shared()`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._slots = Slots()
+        self._takers: dict[int, Callable[[Slots, int], None]] = {}
+        self._quiet = 0
+        self._asleep = False
+        self.every_s = READ_EVERY_S
+        """Seconds from one reading to the next while anything comes."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def shared(cls) -> DatagramReader:
+        """The running loop's own."""
+        loop = asyncio.get_running_loop()
+        reader = _readers.get(loop)
+        if reader is None:
+            reader = _readers[loop] = cls(loop)
+        return reader
+
+    def add(self, descriptor: int, take: Callable[[Slots, int], None]) -> None:
+        """`take(slots, count)` is called on the loop with what came; the slots are filled anew when it returns."""
+        self._takers[descriptor] = take
+        self._epoll.register(descriptor, select.EPOLLIN)
+        if self._timer is None and not self._asleep:
+            self._sleep()
+
+    def remove(self, descriptor: int) -> None:
+        """To be called before the socket is closed."""
+        if self._takers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+        if not self._takers and self._asleep:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._asleep = False
+
+    def _sleep(self) -> None:
+        self._asleep = True
+        self._loop.add_reader(self._epoll.fileno(), self._woken)
+
+    def _woken(self) -> None:
+        self._loop.remove_reader(self._epoll.fileno())
+        self._asleep, self._quiet = False, 0
+        self._turn()
+
+    def _turn(self) -> None:
+        self._timer = None
+        self._quiet = 0 if self._read() else self._quiet + 1
+        if not self._takers:
+            return
+        if self._quiet > _QUIET_TURNS:
+            self._sleep()
+        else:
+            self._timer = self._loop.call_later(self.every_s, self._turn)
+
+    def _read(self) -> bool:
+        """One turn over all sockets that have something. A taker that raises has lost its datagrams, nobody else's."""
+        ready = self._epoll.poll(0)
+        for descriptor, _ in ready:
+            for _ in range(_TURNS):
+                take = self._takers.get(descriptor)
+                count = self._slots.receive(descriptor) if take is not None else 0
+                if take is None or not count:
+                    break
+                try:
+                    take(self._slots, count)
+                except Exception as error:  # noqa: BLE001 - the other cameras' datagrams are still to be read
+                    log.error("datagrams-not-taken", error=repr(error))
+                if count < SLOTS:
+                    break
+        return bool(ready)
+
+
+_readers: WeakKeyDictionary[asyncio.AbstractEventLoop, DatagramReader] = WeakKeyDictionary()
+
+
+class SocketTransport(asyncio.DatagramTransport):
+    """What aioice needs of a transport: a socket that is read by somebody else, and sent to without waiting."""
+
+    def __init__(self, sock: socket.socket, protocol: asyncio.DatagramProtocol, closing: Callable[[], None]) -> None:
+        super().__init__({"sockname": sock.getsockname(), "socket": sock})
+        self._sock, self._protocol, self._closing = sock, protocol, closing
+        self._closed = False
+
+    def sendto(self, data: Any, addr: Any = None) -> None:
+        """Sends at once or not at all: STUN and DTLS send again what is lost."""
+        if self._closed:
+            return
+        try:
+            self._sock.sendto(data, addr)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                self._protocol.error_received(error)
+
+    def is_closing(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._closing()
+            self._sock.close()
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
+
+    def abort(self) -> None:
+        self.close()
+
+
+@cache
+def _warn_small_buffer(got: int) -> None:
+    log.warning("udp-receive-buffer-capped", got=got, wanted=RECEIVE_BUFFER, remedy="sysctl net.core.rmem_max")
+
+
+def open_socket(address: str, ports: tuple[int, int] | None) -> socket.socket:
+    """A bound, non-blocking UDP socket with a raised receive buffer. Raises OSError when no port is free."""
+    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        got = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        if got < RECEIVE_BUFFER:
+            _warn_small_buffer(got)
+        if ports is None:
+            sock.bind((address, 0))
+            return sock
+        for port in range(ports[0], ports[1] + 1):
+            try:
+                sock.bind((address, port))
+            except OSError as error:
+                if port == ports[1]:
+                    raise OSError(error.errno, f"no free UDP port from {ports[0]} to {ports[1]}") from error
+            else:
+                return sock
+        raise ValueError("the UDP port range is empty")
+    except BaseException:
+        sock.close()
+        raise
