@@ -16,6 +16,7 @@ import importlib.metadata
 import inspect
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCRtpSender, ("send", "stop", "_ssrc")),
 )
 _WAITING_LIMIT = 256
+_NOTHING = 255
 CONSENT_EVERY_S = 5.0
 CONSENT_WITHIN_S = 30.0
 _AIORTC_ERRORS = (ValueError, AssertionError, InternalError, InvalidAccessError, InvalidStateError, OperationError)
@@ -125,10 +127,15 @@ class _Endpoint(ice.StunProtocol):
         self.segments = Segments(sock)
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        first: Any = data[0] if data else 0
-        # First octets 0 to 3 are STUN and answered at once; the rest waits in aioice's queue, which has no bound of
-        # its own: DTLS sends again what is dropped here.
-        if first < 4 or self.receiver._queue.qsize() < _WAITING_LIMIT:
+        """Anybody can send here. Only what RFC 7983 knows goes on: an empty datagram would end aiortc's connection."""
+        first: Any = data[0] if data else _NOTHING
+        if first < 4:
+            # STUN, answered at once. What only looks like it would wait in aioice's queue, or raise.
+            with contextlib.suppress(ValueError, struct.error):
+                stun.parse_message(data)  # type: ignore[arg-type] # UDP gives bytes
+                super().datagram_received(data, addr)
+        elif (19 < first < 64 or 127 < first < 192) and self.receiver._queue.qsize() < _WAITING_LIMIT:
+            # aioice's queue has no bound of its own: DTLS sends again what is dropped here.
             super().datagram_received(data, addr)
 
 

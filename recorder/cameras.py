@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from evidence_store.canonical import Record
@@ -24,15 +25,19 @@ from recorder.track import Track
 
 HEARD_WITHIN_NS = 2_000_000_000
 _SMOOTHING = 0.2
+_SOURCES = 16
 
 
 @dataclass(slots=True)
 class Meter:
-    """One camera's stream. `feed`: its tracks' indices in the monitor's feed."""
+    """One camera's stream. `feed`: its tracks' indices in the monitor's feed. `sources`: the SSRC of each medium as
+    octets, the present one last."""
 
     id: str
     connection: Connection | None = None
     feed: dict[Kind, int] = field(default_factory=dict)
+    sender: SenderClock = field(default_factory=SenderClock)
+    sources: dict[Kind, list[bytes]] = field(default_factory=dict)
     heard_ns: int = 0
     octets: int = 0
     octets_before: int = 0
@@ -58,6 +63,10 @@ class Meter:
             "silence": None if not self.heard_ns else (now_ns - self.heard_ns) / 1e9,
             "width": picture.get("width"),
         }
+
+
+def _source_of(packet: RtpPacket) -> bytes:
+    return packet[4][8:12]
 
 
 def _set_pace(watched: bool) -> None:
@@ -108,13 +117,24 @@ class Cameras:
             return
         meter.connection = connection
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
-        now, sender = time.monotonic_ns(), SenderClock()
+        meter.sources, meter.sender = {}, SenderClock()
+        now, sender = time.monotonic_ns(), meter.sender
         for kind, sent in connection.codecs.items():
             if (track := self._track(connection, kind)) is not None:
                 track.connect(connection.id, now, sender, sent.parameter_sets, Codec(sent.name.lower()))
         self._tell(connection_event(connection, connected=True))
 
     def rtp(
+        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
+    ) -> None:
+        if in_order:
+            self._hand_on(connection, kind, packets, True, arrival_ns)
+            return
+        for source, run in groupby(packets, key=_source_of):
+            if self._is_present(connection, kind, source, arrival_ns):
+                self._hand_on(connection, kind, list(run), False, arrival_ns)
+
+    def _hand_on(
         self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
         meter = self.meters[connection.camera]
@@ -124,6 +144,19 @@ class Cameras:
         meter.octets += sum([len(packet[4]) for packet in packets])
         if (index := meter.feed.get(kind)) is not None:
             self.feed.send(index, [packet[4] for packet in packets], arrival_ns)
+
+    def _is_present(self, connection: Connection, kind: Kind, source: bytes, arrival_ns: int) -> bool:
+        """A sender may go on under another SSRC (RFC 3550, 8): its numbers and times begin anew, its wall clock does
+        not. False for what still comes of a source it has left."""
+        meter, track = self.meters[connection.camera], self._track(connection, kind)
+        known = meter.sources.setdefault(kind, [source])
+        if source in known:
+            return source == known[-1]
+        meter.sources[kind] = [*known[-_SOURCES:], source]
+        meter.feed = self.feed.announce(connection.camera, connection.codecs)
+        if track is not None:
+            track.connect(connection.id, arrival_ns, meter.sender, connection.codecs[kind].parameter_sets)
+        return True
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
         track = self._track(connection, kind)

@@ -61,20 +61,21 @@ class Drift:
 
     def _wrong_ns(self, clock: StreamClock, origin_ns: int, now_ns: int) -> int:
         settled = now_ns - self._began_ns >= SETTLED_NS and not self._guessed
-        reported, arrived = clock.told_ns(origin_ns, now_ns, follow=settled), clock.delay_ns()
-        told_ns = None if reported is None else reported - self._offset_ns
-        late_ns = 0 if arrived is None else arrived - self._offset_ns
+        told_ns, arrived_ns = clock.told_ns(origin_ns, now_ns, follow=settled), clock.delay_ns()
+        if arrived_ns is None:
+            return 0
         if self._guessed and told_ns is not None:
             # A place from before the first report is wrong by what encoding and network take: the reports tell.
-            if abs(told_ns) >= LEFT_ALONE_NS:
-                return told_ns
-            self._guessed, self._began_ns, settled = False, now_ns, False
-        if self._usual_ns is None or (not settled and now_ns - self._began_ns < SETTLED_NS):
-            self._usual_ns = late_ns
+            if abs(told_ns - self._offset_ns) >= LEFT_ALONE_NS:
+                return told_ns - self._offset_ns
+            self._guessed, self._began_ns, self._usual_ns, settled = False, now_ns, None, False
+        if not settled and now_ns - self._began_ns < SETTLED_NS:
             return 0
-        drifted_ns = late_ns - self._usual_ns
+        if self._usual_ns is None:
+            self._usual_ns = arrived_ns - (self._offset_ns if told_ns is None else told_ns)
+        by_arrival_ns = arrived_ns - self._usual_ns
         if told_ns is not None and self._reports_fit:
-            if abs(told_ns - drifted_ns) <= AGREED_NS:
-                return told_ns
+            if abs(told_ns - by_arrival_ns) <= AGREED_NS:
+                return told_ns - self._offset_ns
             self._reports_fit = False
-        return drifted_ns
+        return by_arrival_ns - self._offset_ns

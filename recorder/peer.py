@@ -31,6 +31,7 @@ from recorder.aiortc_hooks import (
     TransportFeedback,
     pack_remb_fci,
 )
+from recorder.capture_time import capture_ntp
 from recorder.feedback import Missing, Reception
 from recorder.rtp import HEADER, RtpPacket, payload_of
 from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
@@ -38,6 +39,7 @@ from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
 CONNECT_WITHIN_S = 10.0
 KEY_FRAME_EVERY_NS = 500_000_000
 REPORT_EVERY_S = 1.0
+CAPTURE_TIME_EVERY_NS = 1_000_000_000
 BITRATE_CEILING = 6_000_000
 # Chromium begins at 300 kbit/s, at which it shrinks the picture and keeps it small, unless the answer says otherwise.
 _BITRATE_HINT = f"x-google-start-bitrate=4000;x-google-max-bitrate={BITRATE_CEILING // 1000}"
@@ -87,6 +89,8 @@ class _Inbound:
     def __init__(self, choice: Choice) -> None:
         self.codec = choice.codec
         self.announced = choice.section.ssrc
+        self.capture_time = choice.section.capture_time
+        self.captured_ns = 0
         self.reception: Reception | None = None
         self.missing = Missing()
         self.key_frame_asked_ns = -KEY_FRAME_EVERY_NS
@@ -284,7 +288,20 @@ class Peer:
                 inbound.batch, inbound.in_order = [], True
                 if inbound.missing and self._asking is None:
                     self._ask()
+                if inbound.capture_time is not None and arrival_ns - inbound.captured_ns >= CAPTURE_TIME_EVERY_NS:
+                    self._captured(connection, kind, inbound, batch, arrival_ns)
                 self._sink.rtp(connection, kind, batch, in_order, arrival_ns)
+
+    def _captured(
+        self, connection: Connection, kind: Kind, inbound: _Inbound, packets: list[RtpPacket], arrival_ns: int
+    ) -> None:
+        """A packet may say when it was captured: to the clock that is a sender report."""
+        for _, timestamp, _, _, packet in packets:
+            ntp = capture_ntp(packet, inbound.capture_time or 0)
+            if ntp is not None:
+                inbound.captured_ns = arrival_ns
+                self._sink.sender_report(connection, kind, ntp, timestamp, arrival_ns)
+                return
 
     def _ask(self) -> None:
         """Asks for what is due, and goes on every 20 ms while anything is missing."""

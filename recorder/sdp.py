@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evidence_store.errors import InvalidInput
+from recorder.capture_time import URI as CAPTURE_TIME
 
 Kind = Literal["video", "audio"]
 KINDS: tuple[Kind, ...] = ("video", "audio")
@@ -167,6 +168,8 @@ class Section:
     candidates: tuple[str, ...]
     ssrc: int | None
     """The first announced source, if any."""
+    capture_time: int | None = None
+    """The id of the header extension abs-capture-time, where it is offered."""
 
     @property
     def disabled(self) -> bool:
@@ -305,7 +308,18 @@ def _section(lines: list[str], session: list[str]) -> Section:
         rtcp_mux=next(_attributes(lines, "rtcp-mux"), None) is not None,
         candidates=tuple(candidates[:MOST_CANDIDATES]),
         ssrc=int(announced) if announced.isdecimal() and int(announced) < 1 << 32 else None,
+        capture_time=_extension(lines, CAPTURE_TIME),
     )
+
+
+def _extension(lines: list[str], uri: str) -> int | None:
+    """The id under which a header extension is offered (RFC 8285, 5)."""
+    for value in _attributes(lines, "extmap"):
+        number, _, rest = value.partition(" ")
+        identifier = number.partition("/")[0]
+        if rest.split(" ")[0] == uri and identifier.isdecimal() and 0 < int(identifier) < 256:
+            return int(identifier)
+    return None
 
 
 def _codecs(media: str, formats: list[str], lines: list[str]) -> Iterator[Codec]:
@@ -430,5 +444,8 @@ def _answer_section(choice: Choice, text: str, rtx: bool, bitrate_hint: str) -> 
     lines += [f"a=rtcp-fb:{codec.payload_type} {value}" for value in codec.feedback if value in _FEEDBACK[codec.kind]]
     if again is not None:
         lines += [f"a=rtpmap:{again} rtx/{codec.clock_rate}", f"a=fmtp:{again} apt={codec.payload_type}"]
+    if rtx and choice.section.capture_time is not None:
+        # Of what a publisher offers; a viewer gets headers of ours, which have none.
+        lines.append(f"a=extmap:{choice.section.capture_time} {CAPTURE_TIME}")
     lines.append("a=rtcp-mux-only")
     return lines

@@ -95,7 +95,8 @@ class Camera:
     """A sender of several media. `wall_ppm`: its wall clock's error, on top of being set `wall_off_ns` wrong.
 
     `reports`: "honest" ones tell both clocks of one instant; "nominal" ones reckon RTP time from the wall clock at its
-    nominal rate, as FFmpeg does, whatever its media do; "none".
+    nominal rate, as FFmpeg does, whatever its media do; "none". `held`: (from, to) in ns since the beginning, when the
+    network lets nothing through and then all at once.
     """
 
     media: list[Medium]
@@ -105,6 +106,7 @@ class Camera:
     jitter_ms: int = 15
     path_ms: int = 2
     first_report_ns: int = 0
+    held: list[tuple[int, int]] = field(default_factory=list)
     seed: int = 0
 
     def run(self, duration_ns: int) -> None:
@@ -136,15 +138,20 @@ class Camera:
                 if medium.silent(true_ns):
                     continue
                 late_ms = self.path_ms + medium.delay_ms + random.random() * self.jitter_ms
-                last_ns = max(last_ns + 1, T0 + true_ns + int(late_ms * MS))
+                arrival_ns = self._let_through(T0 + true_ns + int(late_ms * MS))
+                last_ns = max(last_ns + 1, arrival_ns)
                 coming.append((last_ns, index, medium, true_ns))
             if self.reports != "none":
                 for true_ns in range(self.first_report_ns, duration_ns, 5 * SECOND_NS):
                     late_ms = self.path_ms + random.random() * self.jitter_ms
-                    coming.append((T0 + true_ns + int(late_ms * MS), index, medium, -1 - true_ns))
+                    arrival_ns = self._let_through(T0 + true_ns + int(late_ms * MS))
+                    coming.append((arrival_ns, index, medium, -1 - true_ns))
         coming.sort(key=lambda each: each[:2])
         for arrival_ns, _, medium, true_ns in coming:
             yield arrival_ns, medium, true_ns
+
+    def _let_through(self, arrival_ns: int) -> int:
+        return next((T0 + end for begin, end in self.held if begin <= arrival_ns - T0 < end), arrival_ns)
 
     def _report(self, medium: Medium, true_ns: int, arrival_ns: int) -> None:
         if medium.silent(true_ns):

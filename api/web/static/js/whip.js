@@ -31,6 +31,7 @@ export class WhipPublisher {
       for (const track of this.stream.getTracks()) {
         const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [this.stream] });
         if (track.kind === "video") preferH264(transceiver);
+        offerCaptureTime(transceiver);
       }
       peer.addEventListener("connectionstatechange", () => {
         if (peer !== this.peer) return;
@@ -88,4 +89,13 @@ function preferH264(transceiver) {
   const h264 = codecs.filter(({ mimeType }) => mimeType === "video/H264");
   const rest = codecs.filter(({ mimeType }) => mimeType !== "video/H264");
   if (h264.length > 0) transceiver.setCodecPreferences([...h264, ...rest]);
+}
+
+// When each picture and sound was captured: the recorder places them by it. Not every browser has it.
+function offerCaptureTime(transceiver) {
+  const extensions = transceiver.getHeaderExtensionsToNegotiate?.() ?? [];
+  const wanted = extensions.find(({ uri }) => uri.endsWith("/abs-capture-time"));
+  if (!wanted) return;
+  wanted.direction = "sendonly";
+  transceiver.setHeaderExtensionsToNegotiate(extensions);
 }
