@@ -1,8 +1,9 @@
 """A bad line between a camera and the recorder: lost, late, out of order, in bursts; seeded, the same each time.
 
 It stands where `tc netem` would (kernels without that module are common): a small proxy before the WHIP endpoint puts
-its own UDP ports into the answer, and every datagram of either direction, handshake and feedback included, passes
-through a `Weather`.
+its own UDP ports into the answer, and every datagram of media and of feedback passes through a `Weather`. The handshake
+is late, but none of it is lost: FFmpeg sends its ICE check once only, and a loss there would show nothing but how often
+a camera has to try.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ class Weather:
         self._burst: tuple[float, float] | None = None
         self._latest = 0.0
 
-    def due(self, now: float) -> float | None:
-        """When a datagram that is sent now comes out, in the same seconds; None: never."""
+    def due(self, now: float, *, spared: bool = False) -> float | None:
+        """When a datagram that is sent now comes out, in the same seconds; None: never, unless it is spared."""
         climate, dice = self._climate, self._dice
-        if self._in_burst(now) or dice.random() < self._half:
+        if not spared and (self._in_burst(now) or dice.random() < self._half):
             return None
         due = max(self._latest, now + climate.delay + climate.jitter * dice.random())
         if dice.random() < climate.reordered:
@@ -84,9 +85,14 @@ class Weather:
         return begins, begins + self._dice.expovariate(1 / mean)
 
 
+def is_protected(datagram: bytes) -> bool:
+    """SRTP or SRTCP, and not STUN or DTLS (RFC 7983)."""
+    return len(datagram) > 12 and 127 < datagram[0] < 192
+
+
 def is_media(datagram: bytes) -> bool:
-    """SRTP, and not SRTCP, STUN or DTLS (RFC 7983, RFC 5761)."""
-    return len(datagram) > 12 and 127 < datagram[0] < 192 and not 191 < datagram[1] < 224
+    """SRTP alone (RFC 5761, section 4)."""
+    return is_protected(datagram) and not 191 < datagram[1] < 224
 
 
 @dataclass(slots=True)
@@ -169,14 +175,14 @@ class Link:
         self._camera = address
         media = is_media(data)
         self.traffic.sent += media
-        due = self._up.due(time.monotonic())
+        due = self._up.due(time.monotonic(), spared=not is_protected(data))
         if due is None or (self._drop is not None and self._drop(data)):
             self.traffic.lost += media
         else:
             self._outward.put(due, data)
 
     def _from_recorder(self, data: bytes, _address: tuple[str, int]) -> None:
-        if (due := self._down.due(time.monotonic())) is not None:
+        if (due := self._down.due(time.monotonic(), spared=not is_protected(data))) is not None:
             self._inward.put(due, data)
 
     def _to_recorder(self, data: bytes) -> None:
