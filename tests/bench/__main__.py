@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 
+import structlog
 import typer
 
-from tests.bench import eye, loss, seal
+from tests.bench import crash, eye, loss, seal, soak
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
     "seal": seal,
     "eye": eye,
     "loss": loss,
+    "crash": crash,
+    "soak": soak,
 }
 
 
@@ -31,6 +35,8 @@ def main() -> int:
         for name, bench in BENCHES.items():
             typer.echo(f"{name:8} {bench.WHAT}")
         return 0
+    # Cameras of this process warn of what is done to them on purpose.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     bench = BENCHES[given.name]
     seconds = bench.SECONDS if given.seconds is None else given.seconds
     if given.minutes is not None:

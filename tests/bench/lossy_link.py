@@ -27,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 _CANDIDATE = re.compile(r"^(a=candidate:\S+ \d+ udp \d+ 127\.0\.0\.1) (\d+) ", re.IGNORECASE | re.MULTILINE)
+_PATIENCE = 1.5  # seconds; cameras give up asking whether there is an endpoint after 2
 _FORCED_RECEIVE_BUFFER, _BUFFER = 33, 4 * 1024 * 1024  # SO_RCVBUFFORCE
 
 
@@ -168,7 +169,8 @@ class Link:
         sock.bind(("127.0.0.1", 0))
         if remote is not None:
             sock.connect(remote)
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Ear(received), sock=sock)
+        ear = _Ear(received, self.close)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: ear, sock=sock)
         return transport
 
     def _from_camera(self, data: bytes, address: tuple[str, int]) -> None:
@@ -207,14 +209,18 @@ class Link:
 
 
 class _Ear(asyncio.DatagramProtocol):
-    def __init__(self, received: Callable[[bytes, Any], None]) -> None:
+    """`unreachable` is called when the other side's port has been closed (ICMP), as when a process has died: what comes
+    after that finds no port here either."""
+
+    def __init__(self, received: Callable[[bytes, Any], None], unreachable: Callable[[], None]) -> None:
         self._received = received
+        self._unreachable = unreachable
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         self._received(data, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """Nobody listens there any more (ICMP): what is sent into the void is lost, as on any line."""
+        self._unreachable()
 
 
 @dataclass(slots=True)
@@ -236,12 +242,18 @@ class Line:
         """One request of a camera, passed on; in an answer to an offer our ports stand for the recorder's."""
         body = await request.body()
         kept = {name: request.headers[name] for name in ("authorization", "content-type") if name in request.headers}
+        target = f"{self.recorder_url}{request.url.path}"
+        until = time.monotonic() + _PATIENCE
         async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
-            try:
-                target = f"{self.recorder_url}{request.url.path}"
-                reply = await client.request(request.method, target, content=body, headers=kept)
-            except httpx.HTTPError:
-                return Response(status_code=502)
+            while True:
+                try:
+                    reply = await client.request(request.method, target, content=body, headers=kept)
+                    break
+                except httpx.HTTPError:
+                    # A recorder that has just been killed will be back at once.
+                    if time.monotonic() > until:
+                        return Response(status_code=502)
+                    await asyncio.sleep(0.05)
         text, given = reply.text, ("content-type", "location", "retry-after", "etag")
         headers = {name: reply.headers[name] for name in given if name in reply.headers}
         if "location" in headers:
