@@ -72,7 +72,10 @@ PINS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
         ice.Connection,
-        ("_protocols", "_nominated", "_queue", "get_component_candidates", "gather_candidates", "query_consent"),
+        (
+            *("_protocols", "_nominated", "_queue", "_check_list", "get_component_candidates", "gather_candidates"),
+            *("query_consent", "check_incoming", "check_complete", "ice_controlling"),
+        ),
     ),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
     (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
@@ -232,6 +235,7 @@ class MediaTransport:
             vars(transceiver.sender)["send"] = _nothing
         vars(connection)["get_component_candidates"] = self._candidates
         vars(connection)["query_consent"] = self._consent
+        vars(connection)["check_incoming"] = self._check_incoming
         dtls.on("statechange", self._changed)
         dtls.transport.on("statechange", self._changed)
         self._dtls, self._ice = dtls, connection
@@ -264,6 +268,23 @@ class MediaTransport:
         if not found:
             raise Unavailable("None of the configured addresses has a free UDP port.", code="no-udp-port")
         return found
+
+    def _check_incoming(self, message: stun.Message, addr: tuple[str, int], protocol: ice.StunProtocol) -> None:
+        """After aioice's own work on a check that came: whoever nominates a pair is believed at once.
+
+        RFC 8445 (section 7.3.1.5) waits for the answer to our own check. FFmpeg's WHIP muxer answers checks for some 60
+        ms and then never again, so that one lost datagram, a longer way or a busy moment cost it the whole attempt. The
+        check is authenticated by the password in our answer, and nothing but a handshake is sent before DTLS is done.
+        """
+        ice.Connection.check_incoming(self._ice, message, addr, protocol)
+        if "USE-CANDIDATE" not in message.attributes or self._ice.ice_controlling:
+            return
+        for pair in list(self._ice._check_list):
+            if pair.protocol is protocol and pair.remote_addr == addr and not pair.nominated:
+                task = pair.task
+                pair.nominated, pair.state = True, ice.CandidatePair.State.SUCCEEDED
+                self._ice.check_complete(pair)
+                pair.task = task  # of which aioice has let go: it is cancelled when ICE is complete
 
     def _changed(self) -> None:
         if self._dtls.state == "connected" and self._inward is None:
