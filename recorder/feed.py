@@ -11,11 +11,14 @@ and goes on, recorder → monitor:
                 "fmtp"}]}: everything that is live, at the beginning and at every change; track and arrival are 0
     2 packet    one whole decrypted RTP packet
     3 report    8 octets NTP time ‖ 4 octets RTP time of one instant of the camera's clock (from its sender report)
+    4 unit      one access unit (`recorder/watching/messages.py`): to the watch, which gets these instead of packets
 
 and monitor → recorder:
 
     16 key frame  nothing more: the track's camera should send one
     17 presence   JSON {"event": "joined" | "left", "viewer", "camera", "utc_ns"}, `viewer` opaque
+    18 watch      nothing more: whoever says so is the watch over content from then on, no monitor, and is well
+    19 observation  from the watch alone (`recorder/watching/messages.py`)
 
 Full socket: the message is dropped and counted; nothing ever waits for the monitor. A monitor whose socket is too full
 for the `tracks` message is cut off, so that it connects and hears it again. A monitor that connects first repeats who
@@ -40,6 +43,7 @@ from typing import Literal, Protocol
 import structlog
 
 from recorder.sdp import KINDS, Codec, Kind
+from recorder.watching.door import OBSERVATION, UNIT, WATCH, Watch, WatchDoor
 
 _HEAD = struct.Struct("!BHQ")
 _MAPPING = struct.Struct("!QL")
@@ -63,6 +67,16 @@ class Presence:
     viewer: str
     camera: str
     utc_ns: int
+
+
+def head(kind: int, track: int = 0, arrival_ns: int = 0) -> bytes:
+    """What each message begins with."""
+    return _HEAD.pack(kind, track, arrival_ns)
+
+
+def unpack_head(message: bytes) -> tuple[int, int, int, bytes]:
+    """Type, track, arrival, and the rest. Raises struct.error where there is less than a head."""
+    return *_HEAD.unpack_from(message), message[_HEAD.size :]
 
 
 def _presence_message(presence: Presence) -> bytes:
@@ -123,8 +137,10 @@ class FeedServer:
         key_frame: Callable[[str, Kind], None],
         presence: Callable[[Presence], None],
         deserted: Callable[[], None] = lambda: None,
+        watch: Watch | None = None,
     ) -> None:
         self._path, self._key_frame, self._presence, self._deserted = path, key_frame, presence, deserted
+        self.door = WatchDoor(watch)
         self._tracks: dict[int, FeedTrack] = {}
         self._next_index = 1
         self._listener: socket.socket | None = None
@@ -147,7 +163,7 @@ class FeedServer:
         asyncio.get_running_loop().add_reader(listener, self._accept)
 
     async def stop(self) -> None:
-        for monitor in list(self._monitors):
+        for monitor in list(self._clients()):
             self._cut(monitor)
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
@@ -177,8 +193,21 @@ class FeedServer:
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         """One pair of the camera's own clock, from its sender report."""
-        if self._monitors:
-            self._send([_HEAD.pack(_REPORT, track, arrival_ns), _MAPPING.pack(ntp, rtp & 0xFFFFFFFF)])
+        if self._monitors or self.door.client is not None:
+            parts = [_HEAD.pack(_REPORT, track, arrival_ns), _MAPPING.pack(ntp, rtp & 0xFFFFFFFF)]
+            self._send(parts)
+            self._show(parts)
+
+    def unit(self, track: int, about: bytes, data: bytes, arrival_ns: int) -> None:
+        """One access unit of a track, to the watch, if there is one. `about`: `watching.messages.unit_message`."""
+        self._show([_HEAD.pack(UNIT, track, arrival_ns), about, data])
+
+    def _show(self, parts: list[bytes]) -> None:
+        if not self.door.show(parts) and self.door.client is not None:
+            self._cut(self.door.client)
+
+    def _clients(self) -> list[socket.socket]:
+        return self._monitors if self.door.client is None else [*self._monitors, self.door.client]
 
     def _send(self, parts: list[bytes]) -> None:
         for monitor in list(self._monitors):
@@ -191,7 +220,7 @@ class FeedServer:
 
     def _tell(self, only: socket.socket | None = None) -> None:
         body = json.dumps({"tracks": [_to_json(track) for track in self._tracks.values()]}).encode()
-        for monitor in [only] if only is not None else list(self._monitors):
+        for monitor in [only] if only is not None else list(self._clients()):
             try:
                 monitor.sendmsg([_HEAD.pack(_TRACKS, 0, 0), body])
             except OSError:
@@ -205,7 +234,7 @@ class FeedServer:
         except OSError as error:
             log.warning("feed-accept-failed", error=str(error))
             return
-        if len(self._monitors) >= _MOST_MONITORS:
+        if len(self._clients()) >= _MOST_MONITORS:
             monitor.close()
             return
         monitor.setblocking(False)
@@ -220,10 +249,23 @@ class FeedServer:
     def _cut(self, monitor: socket.socket) -> None:
         if monitor in self._monitors:
             self._monitors.remove(monitor)
-            asyncio.get_running_loop().remove_reader(monitor)
-            monitor.close()
+            self._close(monitor)
             if not self._monitors:
                 self._deserted()
+        elif self.door.leave(monitor):
+            self._close(monitor)
+
+    def _close(self, client: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(client)
+        client.close()
+
+    def _hear_watch(self, client: socket.socket, kind: int, body: bytes) -> None:
+        """Raises ValueError for what this client may not say."""
+        former = self.door.hear(client, kind, body)
+        if client in self._monitors:
+            self._monitors.remove(client)
+        if former is not None:
+            self._close(former)
 
     def _hear(self, monitor: socket.socket) -> None:
         try:
@@ -240,6 +282,9 @@ class FeedServer:
             if kind == _KEY_FRAME:
                 if (track := self._tracks.get(index)) is not None:
                     self._key_frame(track.camera, track.kind)
+                return
+            if kind in (WATCH, OBSERVATION) or monitor is self.door.client:
+                self._hear_watch(monitor, kind, message[_HEAD.size :])
                 return
             if kind != _PRESENCE:
                 raise ValueError("unknown type")

@@ -45,8 +45,16 @@ ALARMS: Final[dict[str, str]] = {
     "camera-lost": "Kameraet sender ikke.",
     "audio-lost": "Mikrofonen sender ikke.",
     "silence": "Der er ingen lyd fra mikrofonen.",
+    "quiet": "Lyden er meget svag.",
+    "clipped": "Lyden er for kraftig og forvrænges.",
+    "sound-unreadable": "Lyden kan ikke læses.",
     "black": "Billedet er sort.",
+    "low-light": "Der er for lidt lys.",
     "frozen": "Billedet står stille.",
+    "wrong-frame-rate": "Kameraet sender et forkert antal billeder i sekundet.",
+    "picture-unreadable": "Billedet kan ikke læses.",
+    "clock-off": "Kameraets ur går forkert.",
+    "watch-down": "Overvågningen af billede og lyd svarer ikke. Optagelsen fortsætter; hold selv øje med billede og lyd.",  # noqa: E501
     "spool-low": "Der er snart ikke mere plads på rummets maskine.",
     "spool-full": "Rummets disk er fuld. Det, der er optaget indtil nu, er forseglet. Der optages ikke mere, før der er plads.",  # noqa: E501
     "not-durable": "Det seneste er ikke skrevet på disk.",
