@@ -75,6 +75,12 @@ ALARMS: Final[dict[str, str]] = {
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
 }
 
+OBSERVATION_ACTS: Final[dict[str, str]] = {
+    "began": "Begyndt",
+    "ended": "Ophørt",
+    "lapsed": "Ikke fulgt til ende",
+}
+
 ENDINGS: Final[dict[str, str]] = {
     "stopped": "Stoppet",
     "crashed": "Afbrudt og lukket bagefter",
@@ -124,6 +130,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.MINUTE: "Forsegling hvert minut",
     Verb.GAP: "Hul erklæret",
     Verb.RECONNECTED: "Kamera forbundet igen",
+    Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",

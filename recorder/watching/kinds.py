@@ -59,7 +59,7 @@ RULES: Final[Mapping[Kind, Rule]] = {
     Kind.WRONG_FRAME_RATE: Rule("video", _seconds(1), _seconds(2), "pictures in 100 s"),
     Kind.PICTURE_UNREADABLE: Rule("video", _seconds(1.5), 0, "key frames that gave no picture"),
     Kind.AUDIO_LOST: Rule("audio", _seconds(3), 0, "ms since the last sound"),
-    Kind.SILENCE: Rule("audio", _seconds(1.5), 0, "greatest sample, 0 to 32768"),
+    Kind.SILENCE: Rule("audio", _seconds(2.5), 0, "greatest sample, 0 to 32768"),
     Kind.QUIET: Rule("audio", _seconds(30), 0, "loudest half second, tenths of dBFS", in_an_interview=True),
     Kind.CLIPPED: Rule("audio", 0, _seconds(2), "samples at full scale, of 1000"),
     Kind.SOUND_UNREADABLE: Rule("audio", _seconds(1.5), 0, "packets that gave no sound"),

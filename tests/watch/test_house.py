@@ -63,6 +63,9 @@ async def test_black_and_silence_reach_the_operator_and_the_sealed_journal(tmp_p
         assert await until(observed, lambda kinds: kinds >= {"black", "silence"}, within=40), "a new watch sees again"
         assert "watch-down" not in (await house.room())["alarms"]
         await stop(people.operator, interview)
+        assert await until(
+            lambda: people.prosecutor.page(f"/sager/{interview}"), lambda page: "Billedet er sort." in page
+        ), "on the prosecutor's timeline"
         events = [event for event in await asyncio.to_thread(journal_of, house, take) if event["type"] == "observation"]
     black = [event for event in events if event["kind"] == "black"]
     assert [event["act"] for event in black][:3] == ["began", "ended", "began"]

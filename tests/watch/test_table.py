@@ -107,7 +107,7 @@ def test_frame_rates(expected: int | None, hundred: int, paused: bool, wrong: bo
 def test_digital_silence_at_once_a_quiet_room_late_or_never(sound: Judge) -> None:
     silent, quiet = Sound(0, -960, 0), Sound(12, -720, 0)
     found = [each for at in range(10) for each in sound.sound(silent, seconds(at / 2))]
-    assert told(found) == [("began", Kind.SILENCE, 0, 1.5)]
+    assert told(found) == [("began", Kind.SILENCE, 0, 2.5)]
     found = [each for at in range(10, 70) for each in sound.sound(quiet, seconds(at / 2))]
     assert told(found) == [("ended", Kind.SILENCE, 0, 5)]
     found = [each for at in range(70, 80) for each in sound.sound(quiet, seconds(at / 2))]
