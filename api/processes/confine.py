@@ -41,7 +41,10 @@ _SINCE_5_1: Final = (425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438)
 
 
 def confine() -> tuple[str, ...]:
-    """Gives up what can be given up on this machine, and says what was: `landlock`, `seccomp`. Raises OSError."""
+    """Gives up what can be given up on this machine, and says what was: `landlock`, `seccomp`. Logs what was not.
+
+    Raises OSError where not even gaining rights can be given up.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs was refused")
@@ -62,13 +65,10 @@ def _forbid_files(libc: ctypes.CDLL) -> tuple[str, ...]:
     size = 24 if version >= _SCOPES_SINCE else 16 if version >= _NET_SINCE else 8
     ruleset = libc.syscall(_LANDLOCK_CREATE_RULESET, rules, ctypes.c_size_t(size), ctypes.c_uint(0))
     if ruleset < 0:
-        raise OSError(ctypes.get_errno(), "Landlock was refused")
-    try:
-        if libc.syscall(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0)):
-            raise OSError(ctypes.get_errno(), "Landlock was refused")
-    finally:
-        os.close(ruleset)
-    return ("landlock",)
+        return ()
+    refused = libc.syscall(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(ruleset), ctypes.c_uint(0))
+    os.close(ruleset)
+    return () if refused else ("landlock",)
 
 
 def _forbid_calls(libc: ctypes.CDLL) -> tuple[str, ...]:
@@ -96,9 +96,7 @@ def _forbid_calls(libc: ctypes.CDLL) -> tuple[str, ...]:
     ]
     code = ctypes.create_string_buffer(b"".join(lines))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(lines), ctypes.addressof(code)))
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp was refused")
-    return ("seccomp",)
+    return () if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) else ("seccomp",)
 
 
 def _line(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

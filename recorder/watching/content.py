@@ -15,7 +15,10 @@ from recorder.feed import FeedTrack
 from recorder.sdp import Kind as Medium
 from recorder.watching.decode import PICTURE_DECODERS, SOUND_DECODERS, PictureDecoder, SoundDecoder, Unit
 from recorder.watching.judge import Judge, Observation
+from recorder.watching.kinds import SECOND_NS
 from recorder.watching.measures import Pictures, Rates, Sounds, Unwrapped
+
+_LONGEST_PAUSE_NS = SECOND_NS // 2
 
 log = structlog.get_logger(__name__)
 
@@ -64,18 +67,24 @@ class _SoundTrack:
     """One connection's sound."""
 
     def __init__(self, track: FeedTrack, judge: Judge) -> None:
-        self._judge, self._sounds = judge, Sounds()
+        self._judge, self._sounds, self._unwrap = judge, Sounds(), Unwrapped()
+        self._clock_rate, self._before_rtp = track.codec.clock_rate, 0
         known = track.codec.name in SOUND_DECODERS
         self._decoder = SoundDecoder(track.codec.name) if known else None
 
     def take(self, unit: Unit, at_ns: int) -> list[Observation]:
         found = self._judge.heard(at_ns)
+        rtp = self._unwrap(unit.rtp)
+        # With DTX (RFC 7587, 3.1.3) one packet stands for all of a silence since the one before.
+        since_ns = min((rtp - self._before_rtp) * SECOND_NS // self._clock_rate, _LONGEST_PAUSE_NS)
+        self._before_rtp = rtp
         if self._decoder is None:
             return found
         decoded = self._decoder.samples(unit.data)
         if decoded is None:
             return found + self._judge.unreadable(at_ns, self._decoder.failed)
-        sound = self._sounds.measure(*decoded)
+        samples, length_ns = decoded
+        sound = self._sounds.measure(samples, max(length_ns, since_ns))
         return found if sound is None else found + self._judge.sound(sound, at_ns)
 
 
@@ -87,7 +96,7 @@ class ContentWatch:
         self._judges: dict[tuple[str, Medium], Judge] = {}
         self._live: dict[int, tuple[FeedTrack, _PictureTrack | _SoundTrack]] = {}
         self._fed = False
-        self._ahead_ns = 0
+        self._ahead_ns: int | None = None
 
     def tick(self, now_ns: int, utc_ns: int) -> None:
         """Now, by both clocks: several times a second, before what came since the last one is handed in."""
@@ -134,7 +143,7 @@ class ContentWatch:
     def report(self, index: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         """One sender report. NTP zero is a sender's word for having no clock (RFC 3550, 6.4.1)."""
         live = self._live.get(index)
-        if live is None or not ntp:
+        if live is None or not ntp or self._ahead_ns is None:
             return
         track = live[0]
         if track.kind == "audio" and (track.camera, "video") in self._judges:

@@ -95,6 +95,17 @@ def test_garbage_breaks_no_picture_decoder(name: str) -> None:
         assert decoder.grid(Unit(number, number % 3 == 0, True, number * 90_000, data)) is None
 
 
+@pytest.mark.parametrize("step_ms", [20, 60, 400])
+def test_silence_is_seen_whether_or_not_its_packets_are_left_out(step_ms: int) -> None:
+    found: list[Observation] = []
+    watch = ContentWatch([Expected("wide", ("audio",))], found.append)
+    watch.tracks({1: FeedTrack(1, "wide", Codec("audio", "opus", 111, 48_000, 2))}, 0)
+    for number, at in enumerate(range(0, 6000, step_ms)):
+        watch.unit(1, Unit(number, True, True, at * 48, b"\xf8\xff\xfe"), at * 1_000_000)
+    assert [(each.act, each.kind) for each in found] == [("began", Kind.SILENCE)]
+    assert found[0].at_ns <= 5 * SECOND_NS
+
+
 def test_garbage_breaks_no_sound_decoder() -> None:
     random, decoder = Random(7), SoundDecoder("opus")  # noqa: S311
     for _ in range(300):

@@ -54,6 +54,10 @@ async def test_black_and_silence_reach_the_operator_and_the_sealed_journal(tmp_p
         watch = house.pid("watch")
         assert os.sched_getscheduler(watch) == os.SCHED_IDLE
         assert os.getpriority(os.PRIO_PROCESS, watch) == 19
+        os.kill(watch, signal.SIGSTOP)
+        stopped = await until(house.room, lambda room: "watch-down" in room.get("alarms", []), within=20)
+        assert (stopped["state"], stopped["durable"]) == ("recording", True), "the recording does not notice"
+        assert stopped["feed_dropped"] == 0, "nor do viewers"
         os.kill(watch, signal.SIGKILL)
 
         async def another() -> bool:
