@@ -12,13 +12,17 @@ from typing import Any
 import pytest
 
 from evidence_store.canonical import Record
+from recorder.depacketise import AccessUnit
 from recorder.feed import FeedServer, Presence, head
+from recorder.fragments import Heard
 from recorder.observed import MOST_A_MINUTE, WELL_WITHIN_NS, Observed
 from recorder.watching.door import LARGEST_UNIT, OBSERVATION, WATCH
 from recorder.watching.judge import Observation
 from recorder.watching.kinds import SECOND_NS, Kind
-from recorder.watching.messages import observation_body, parse_observation
+from recorder.watching.messages import KEY, WHOLE, observation_body, parse_observation, unit_message
+from recorder.watching.messages import UNIT as UNIT_HEAD
 from tests.house import until
+from tests.recorder_media.payloads import IDR, PPS, SPS, lengths
 from tests.watch.film import CODECS, ROOM, UTC_AHEAD
 
 NOW = 500 * SECOND_NS
@@ -41,6 +45,15 @@ class Recorder:
 
 def test_what_is_said_comes_back_the_same() -> None:
     assert parse_observation(observation_body(BLACK)) == BLACK
+
+
+def test_a_key_frame_is_shown_with_the_parameter_sets_that_it_lacks_itself() -> None:
+    bare = AccessUnit(7, lengths(IDR), key=True, complete=True, arrival_ns=0, packets=1)
+    own = AccessUnit(7, lengths(SPS, PPS, IDR), True, True, 0, 1, (SPS, PPS))
+    for unit in (bare, own):
+        about, data = unit_message(Heard(2**32 + 5, 0, 7, unit, ((SPS,), (PPS,))))
+        assert UNIT_HEAD.unpack(about) == (5, KEY | WHOLE, 7)
+        assert data == lengths(SPS, PPS, IDR)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from recorder.watching.kinds import SECOND_NS, Kind
 from tests.watch.film import BEGIN, END, UTC_AHEAD, WHILE, make_film, units_of
 
 CODERS = {
-    "VP8": ("webm", "-c:v libvpx -deadline realtime -cpu-used 8 -keyint_min 30"),
+    "VP8": ("webm", "-c:v libvpx -deadline realtime -cpu-used 16 -keyint_min 30"),
     "VP9": ("webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -keyint_min 30"),
     "AV1": ("webm", "-c:v libsvtav1 -preset 12"),
     "H265": ("mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=none:scenecut=0:repeat-headers=1"),

@@ -54,6 +54,9 @@ async def test_black_and_silence_reach_the_operator_and_the_sealed_journal(tmp_p
         watch = house.pid("watch")
         assert os.sched_getscheduler(watch) == os.SCHED_IDLE
         assert os.getpriority(os.PRIO_PROCESS, watch) == 19
+        status = Path(f"/proc/{watch}/status").read_text()
+        assert "NoNewPrivs:\t1\n" in status
+        assert "Seccomp:\t2\n" in status
         os.kill(watch, signal.SIGSTOP)
         stopped = await until(house.room, lambda room: "watch-down" in room.get("alarms", []), within=20)
         assert (stopped["state"], stopped["durable"]) == ("recording", True), "the recording does not notice"
