@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import select
@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from api.desk.accounts import actor_of
 from api.desk.moments import moment
-from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, MediaTrack, Viewing
-from evidence_store.canonical import parse
+from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, MediaTrack, Observed, Viewing
+from evidence_store.canonical import Record, parse
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, TakeRow
 from evidence_store.deliveries import index_of
@@ -136,6 +136,7 @@ class MediaDesk:
             if track.segments
         ]
         origin = take.origin_utc or take.started_at or 0
+        names = {entry.index: entry.id for entry in start.tracks}
         return MediaTake(
             ordinal=ordinal,
             number=take.n,
@@ -143,21 +144,43 @@ class MediaDesk:
             duration=max(ends_at, default=0.0),
             ended=take.ended_how or "open",
             tracks=tracks,
-            gaps=self._gaps(session, take, origin, {entry.index: entry.id for entry in start.tracks}),
+            gaps=self._gaps(session, take, origin, names),
+            observed=self._observed(session, take, origin, names, max(ends_at, default=0.0)),
         )
 
     def _gaps(self, session: Session, take: TakeRow, origin: int, names: dict[int, str]) -> tuple[Gap, ...]:
-        query = select(CustodyEventRow.details).where(
-            CustodyEventRow.interview_id == take.interview_id, CustodyEventRow.verb == Verb.GAP.value
-        )
         found = []
-        for text in session.scalars(query):
-            details = parse(text.encode())
-            if details["take"] == take.n:
-                begins, ends = int(details["from"]), int(details["to"])
-                track = None if details["track"] is None else names.get(details["track"])
-                found.append(Gap((begins - origin) / 1e9, (ends - begins) / 1e9, details["reason"], track))
+        for details in _told(session, take, Verb.GAP):
+            begins, ends = int(details["from"]), int(details["to"])
+            track = None if details["track"] is None else names.get(details["track"])
+            found.append(Gap((begins - origin) / 1e9, (ends - begins) / 1e9, details["reason"], track))
         return tuple(found)
+
+    def _observed(
+        self, session: Session, take: TakeRow, origin: int, names: dict[int, str], end: float
+    ) -> tuple[Observed, ...]:
+        """Each from where it began to where it ended, or to the take's `end`."""
+        found: dict[tuple[str, int | None, str], Observed] = {}
+        for details in _told(session, take, Verb.OBSERVED):
+            begins = max(0.0, (int(details["from"]) - origin) / 1e9)
+            ends = end if details["to"] is None else (int(details["to"]) - origin) / 1e9
+            track = None if details["track"] is None else names.get(details["track"])
+            key = details["kind"], details["track"], details["from"]
+            found[key] = Observed(begins, max(0.0, ends - begins), details["kind"], track)
+        return tuple(sorted(found.values(), key=lambda each: each.start))
+
+
+def _told(session: Session, take: TakeRow, verb: Verb) -> Iterator[Record]:
+    """Details of the take's custody events of that kind, in the order they came in."""
+    query = (
+        select(CustodyEventRow.details)
+        .where(CustodyEventRow.interview_id == take.interview_id, CustodyEventRow.verb == verb.value)
+        .order_by(CustodyEventRow.ledger_position)
+    )
+    for text in session.scalars(query):
+        details = parse(text.encode())
+        if details["take"] == take.n:
+            yield details
 
 
 def _recorded(session: Session, interview: str) -> list[TakeRow]:

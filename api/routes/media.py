@@ -51,6 +51,13 @@ class GapOut(BaseModel):
     track: str | None
 
 
+class ObservedOut(BaseModel):
+    start: float
+    duration: float
+    kind: str
+    track: str | None
+
+
 class TakeOut(BaseModel):
     ordinal: int
     number: int
@@ -58,6 +65,7 @@ class TakeOut(BaseModel):
     duration: float
     tracks: list[TrackOut]
     gaps: list[GapOut]
+    observed: list[ObservedOut]
 
 
 @router.post("/sager/{interview_id}/gennemsyn")
@@ -161,4 +169,5 @@ def _take(take: MediaTake) -> TakeOut:
             for track in take.tracks
         ],
         gaps=[GapOut(start=gap.start, duration=gap.duration, reason=gap.reason, track=gap.track) for gap in take.gaps],
+        observed=[ObservedOut(start=e.start, duration=e.duration, kind=e.kind, track=e.track) for e in take.observed],
     )

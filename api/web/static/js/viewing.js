@@ -54,7 +54,7 @@ async function open(ordinal) {
   });
   seek.max = take.duration;
   say(find("length"), clock(take.duration));
-  drawGaps(take);
+  drawMarks(take);
   soundChoice.replaceChildren(...player.cameraWithSound.map((camera) => new Option(names.get(camera) ?? camera, camera)));
   soundChoice.append(new Option("Ingen", ""));
   player.hear(soundChoice.value);
@@ -62,15 +62,19 @@ async function open(ordinal) {
   await player.open();
 }
 
-function drawGaps(take) {
-  find("gaps").replaceChildren(...take.gaps.map((gap) => {
-    const mark = document.createElementNS(SVG, "rect");
-    mark.setAttribute("class", "player__gap");
-    mark.setAttribute("x", (gap.start / take.duration) * 1000);
-    mark.setAttribute("width", Math.max(3, (gap.duration / take.duration) * 1000));
-    mark.setAttribute("height", 10);
-    return mark;
-  }));
+function drawMarks(take) {
+  const mark = (name, { start, duration }) => {
+    const rect = document.createElementNS(SVG, "rect");
+    rect.setAttribute("class", name);
+    rect.setAttribute("x", (start / take.duration) * 1000);
+    rect.setAttribute("width", Math.max(3, (duration / take.duration) * 1000));
+    rect.setAttribute("height", 10);
+    return rect;
+  };
+  find("gaps").replaceChildren(
+    ...take.observed.map((observed) => mark("player__observed", observed)),
+    ...take.gaps.map((gap) => mark("player__gap", gap)),
+  );
 }
 
 // No still picture of the child before somebody has asked to see the recording.
