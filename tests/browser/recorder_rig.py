@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from api.routes.whip import whip_routes
+from api.web import static_files
 from evidence_store.canonical import Record
 from recorder.aiortc_hooks import IceSettings
 from recorder.cameras import Cameras
@@ -112,6 +113,7 @@ def recording(folder: Path) -> Iterator[Recording]:
     app = FastAPI(openapi_url=None)
     # The endpoint lives on the recording's loop, not on the server's.
     app.router.routes += [Route("/", page), *whip_routes(_Elsewhere(whip, loop))]  # type: ignore[arg-type]
+    app.mount("/static", static_files())
     with serving(app) as url:
         made = Recording(url, loop, whip, cameras)
         ticking = asyncio.run_coroutine_threadsafe(made.run(), loop)

@@ -83,3 +83,26 @@ def test_a_browser_is_recorded_in_each_codec(browser: Browser, codec: str, entry
     assert abs(decoded - sent["framesSent"]) <= 5
     assert decoded > 60
     assert decode(tmp_path / "sound.mp4", files(sounds)[0]) > 100
+
+
+OUR_PAGES = """
+async ([token]) => {
+  const { WhipPublisher } = await import("/static/js/whip.js");
+  const video = { width: { ideal: 1920 }, height: { ideal: 1080 }, frameRate: { ideal: 30 } };
+  const stream = await navigator.mediaDevices.getUserMedia({ video, audio: true });
+  new WhipPublisher({ endpoint: "/whip/wide", token, stream, onState() {} }).start();
+}
+"""
+
+
+def test_our_camera_page_sends_full_size_from_its_first_picture(browser: Browser, tmp_path: Path) -> None:
+    with recording(tmp_path) as made:
+        page = browser.new_page()
+        page.goto(made.url)
+        page.evaluate(OUR_PAGES, [TOKEN])
+        page.wait_for_timeout(5000)
+        made.end()
+        page.close()
+    pictures = [about for _, about in made.seen if "width" in about]
+    assert [(about["width"], about["height"]) for about in pictures] == [(1920, 1080)]
+    assert str(pictures[0]["codec"]).startswith("avc1."), "what ranks best of all that a browser offers"
