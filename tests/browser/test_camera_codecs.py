@@ -54,6 +54,28 @@ async () => {
 """
 
 
+OFFER_TO_WATCH = """
+async () => {
+  const viewer = window.viewer = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+  for (const kind of ["video", "audio"]) viewer.addTransceiver(kind, { direction: "recvonly" });
+  await viewer.setLocalDescription();
+  await new Promise((done) => {
+    if (viewer.iceGatheringState === "complete") done();
+    viewer.onicegatheringstatechange = () => viewer.iceGatheringState === "complete" && done();
+  });
+  return viewer.localDescription.sdp;
+}
+"""
+WATCH = """(sdp) => window.viewer.setRemoteDescription({ type: "answer", sdp })"""
+WATCHED = """
+async () => {
+  const reports = [...(await window.viewer.getStats()).values()];
+  const { framesDecoded, codecId } = reports.find(({ type, kind }) => type === "inbound-rtp" && kind === "video");
+  return [framesDecoded, reports.find(({ id }) => id === codecId).mimeType];
+}
+"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium(*CAMERA_FLAGS) as running:
@@ -70,13 +92,20 @@ def _publish(browser: Browser, made: Recording, codec: str, width: int, height: 
 @pytest.mark.parametrize(
     ("codec", "entry"), [("H264", "avc1."), ("VP8", "vp08."), ("VP9", "vp09.00."), ("AV1", "av01.0.")]
 )
-def test_a_browser_is_recorded_in_each_codec(browser: Browser, codec: str, entry: str, tmp_path: Path) -> None:
+def test_a_browser_is_recorded_and_watched_in_each_codec(
+    browser: Browser, codec: str, entry: str, tmp_path: Path
+) -> None:
     with recording(tmp_path) as made:
         page = _publish(browser, made, codec, 640, 360)
-        page.wait_for_timeout(4000)
+        page.wait_for_timeout(1000)
+        page.evaluate(WATCH, made.do(made.watch(page.evaluate(OFFER_TO_WATCH))))
+        page.wait_for_timeout(3000)
+        shown, watched_as = page.evaluate(WATCHED)
         sent = page.evaluate(SENT)
         made.end()
         page.close()
+    assert watched_as == f"video/{codec}"
+    assert shown > 30
     pictures, sounds = made.fragments["wide-video"], made.fragments["wide-audio"]
     assert {each.codec.startswith(entry) for each in pictures} == {True}
     assert sum(each.incomplete for each in pictures) == 0
