@@ -109,29 +109,29 @@ class Viewer:
                 if source is not None and self.connected:
                     self._begin_video(outlet, source)
 
-    def packet(self, kind: Kind, item: SourcePacket) -> None:
-        """One more packet of the camera's, already remembered by its source."""
+    def packets(self, kind: Kind, items: list[SourcePacket]) -> None:
+        """More packets of the camera's, already remembered by their source."""
         outlet = self._outlets.get(kind)
         if outlet is None or outlet.source is None or not self.connected:
             return
         if not outlet.numbers.begun:
             if kind == "audio":
-                outlet.numbers.begin([item], time.monotonic_ns(), new_clock=outlet.new_clock)
+                outlet.numbers.begin(items[:1], time.monotonic_ns(), new_clock=outlet.new_clock)
                 outlet.new_clock = False
             elif outlet.source.since_key_frame:
                 self._begin_video(outlet, outlet.source)
-                return  # the packet is in the burst
+                return  # these packets are in the burst
             else:
                 return
         if kind == "video" and self._queue:
-            self._queue.append(item)
+            self._queue.extend(items)
             if len(self._queue) > _LONGEST_QUEUE:
                 self.overflows += 1
                 self._queue.clear()
                 outlet.numbers.pause()
                 self._want_key_frame(self.camera)
         else:
-            self._send(outlet, item)
+            self._send(outlet, items)
 
     def tick(self, now_ns: int) -> None:
         """Once a second: sender reports on the camera's own clock, so that picture and sound stay together."""
@@ -175,16 +175,15 @@ class Viewer:
     def _send_portion(self) -> None:
         self._portion = None
         outlet = self._outlets["video"]
-        for _ in range(min(_PORTION, len(self._queue))):
-            self._send(outlet, self._queue.popleft())
+        self._send(outlet, [self._queue.popleft() for _ in range(min(_PORTION, len(self._queue)))])
         if self._queue:
             self._portion = asyncio.get_running_loop().call_later(_PORTION_EVERY_S, self._send_portion)
 
-    def _send(self, outlet: _Outlet, item: SourcePacket) -> None:
-        packet = outlet.numbers.write(item, time.monotonic_ns())
-        if packet is not None and self._transport.send_rtp(packet):
-            outlet.packets += 1
-            outlet.octets += len(item.payload)
+    def _send(self, outlet: _Outlet, items: list[SourcePacket]) -> None:
+        packets = outlet.numbers.write(items, time.monotonic_ns())
+        sent = self._transport.send_rtp(packets)
+        outlet.packets += sent
+        outlet.octets += sum([len(payload) for _, payload in packets[:sent]])
 
     def _state(self, state: str) -> None:
         if self._closer is not None:
@@ -230,7 +229,7 @@ class Viewer:
             packet = outlet.numbers.again(sequence, outlet.source)
             if packet is not None:
                 outlet.resent += 1
-                self._transport.send_rtp(packet)
+                self._transport.send_rtp([packet])
 
 
 class Fanout:
@@ -293,9 +292,9 @@ class Fanout:
             return
         known = self._tracks[track]
         items = [item for packet in packets if (item := source.add(packet)) is not None]
-        for viewer in self._viewers.get(known.camera, ()):
-            for item in items:
-                viewer.packet(known.codec.kind, item)
+        if items:
+            for viewer in self._viewers.get(known.camera, ()):
+                viewer.packets(known.codec.kind, items)
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         if (source := self._sources.get(track)) is not None:

@@ -54,7 +54,7 @@ class Source:
         self.since_key_frame: list[SourcePacket] = []
         self._video = codec.kind == "video"
         self._begins_key_frame = WAYS[Format(codec.name.lower())].begins_key_frame
-        self._history: dict[int, SourcePacket] = {}
+        self._history: list[SourcePacket | None] = [None] * REMEMBERED
         self._newest: int | None = None
         self._picture: list[SourcePacket] = []  # of the picture now arriving, before it is known to be a key frame
         self._key_timestamp: int | None = None
@@ -62,13 +62,11 @@ class Source:
     def add(self, packet: bytes) -> SourcePacket | None:
         """The packet's parts, remembered; None for what is not RTP, or came before."""
         parts = parse_rtp(packet)
-        if parts is None or parts[0] in self._history:
+        if parts is None or self.again(parts[0]) is not None:
             return None
         sequence, timestamp, marker, payload, _ = parts
         item = SourcePacket(sequence, timestamp, marker, payload)
-        self._history[sequence] = item
-        if len(self._history) > REMEMBERED:
-            del self._history[next(iter(self._history))]
+        self._history[sequence % REMEMBERED] = item
         late = self._newest is not None and (sequence - self._newest) & _SEQUENCE >= 0x8000
         if not late:
             self._newest = sequence
@@ -77,7 +75,9 @@ class Source:
         return item
 
     def again(self, sequence: int) -> SourcePacket | None:
-        return self._history.get(sequence)
+        """The packet of that number, if it is among the last ones."""
+        item = self._history[sequence % REMEMBERED]
+        return item if item is not None and item.sequence == sequence else None
 
     def _remember(self, item: SourcePacket, late: bool) -> None:
         if not late and (not self._picture or self._picture[-1].timestamp != item.timestamp):
@@ -132,26 +132,38 @@ class Renumbering:
         count = len(older)
         self._squeezed = {t: (live_out - (count - n) * step) & _TIMESTAMP for n, t in enumerate(older)} if step else {}
 
-    def write(self, item: SourcePacket, now_ns: int) -> bytes | None:
-        """The packet for this viewer; None before `begin` and for packets older than its beginning."""
+    def write(self, items: Sequence[SourcePacket], now_ns: int) -> list[tuple[bytes, bytes]]:
+        """Header and payload of each for this viewer; none before `begin`, nor of what is older than its beginning."""
         if self._span < 0:
-            return None
-        ahead = (item.sequence - self._newest) & _SEQUENCE
-        if ahead < 0x8000:
-            self._newest = item.sequence
-            self._span += ahead
-            self._next_sequence = (item.sequence + self._sequence_offset + 1) & _SEQUENCE
-            self._last_ns = now_ns
-            packet = self._written(item)
-            self._last_timestamp = struct.unpack_from("!L", packet, 4)[0]
-            return packet
-        return self._written(item) if 0x10000 - ahead <= self._span else None
+            return []
+        written: list[tuple[bytes, bytes]] = []
+        newest, sequence_offset, pack = self._newest, self._sequence_offset, _HEADER.pack
+        for item in items:
+            sequence, timestamp, marker, payload = item
+            ahead = (sequence - newest) & _SEQUENCE
+            stamp = self._stamp(timestamp)
+            if ahead < 0x8000:
+                newest = sequence
+                self._span += ahead
+                self._last_timestamp = stamp
+            elif 0x10000 - ahead > self._span:
+                continue
+            second = self._payload_type | (0x80 if marker else 0)
+            number = (sequence + sequence_offset) & _SEQUENCE
+            written.append((pack(0x80, second, number, stamp, self.ssrc), payload))
+        if newest != self._newest or written:
+            self._newest, self._last_ns = newest, now_ns
+            self._next_sequence = (newest + sequence_offset + 1) & _SEQUENCE
+        return written
 
-    def again(self, sequence: int, source: Source) -> bytes | None:
+    def again(self, sequence: int, source: Source) -> tuple[bytes, bytes] | None:
         """What this viewer got under its own `sequence`, if it is still remembered."""
         behind = (self._newest - (sequence - self._sequence_offset)) & _SEQUENCE
         item = source.again((sequence - self._sequence_offset) & _SEQUENCE) if behind <= self._span else None
-        return self._written(item) if item is not None else None
+        if item is None:
+            return None
+        second = self._payload_type | (0x80 if item.marker else 0)
+        return _HEADER.pack(0x80, second, sequence & _SEQUENCE, self._stamp(item.timestamp), self.ssrc), item.payload
 
     def clock(self, source: Source, now_ns: int) -> tuple[int, int] | None:
         """NTP and this viewer's RTP time of now, on the camera's clock; None while the camera has not told it."""
@@ -160,10 +172,7 @@ class Renumbering:
         ntp, rtp = source.clock.at(now_ns, self._clock_rate)
         return ntp, (rtp + self._timestamp_offset) & _TIMESTAMP
 
-    def _written(self, item: SourcePacket) -> bytes:
-        timestamp = self._squeezed.get(item.timestamp) if self._squeezed else None
-        if timestamp is None:
-            timestamp = (item.timestamp + self._timestamp_offset) & _TIMESTAMP
-        second = (0x80 if item.marker else 0) | self._payload_type
-        sequence = (item.sequence + self._sequence_offset) & _SEQUENCE
-        return _HEADER.pack(0x80, second, sequence, timestamp, self.ssrc) + item.payload
+    def _stamp(self, timestamp: int) -> int:
+        if self._squeezed and (squeezed := self._squeezed.get(timestamp)) is not None:
+            return squeezed
+        return (timestamp + self._timestamp_offset) & _TIMESTAMP

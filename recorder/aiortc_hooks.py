@@ -49,7 +49,7 @@ from aiortc.rtp import RtcpSrPacket as SenderReport
 from pylibsrtp import _binding
 
 from evidence_store.errors import InvalidInput, Unavailable
-from recorder.datagrams import LARGEST, SLOT, DatagramReader, Slots, SocketTransport, open_socket
+from recorder.datagrams import LARGEST, SLOT, SLOTS, DatagramReader, Segments, Slots, SocketTransport, open_socket
 
 __all__ = [
     "Bye",
@@ -72,7 +72,10 @@ PINS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (
         ice.Connection,
-        ("_protocols", "_nominated", "_queue", "get_component_candidates", "gather_candidates", "query_consent"),
+        (
+            *("_protocols", "_nominated", "_queue", "_check_list", "get_component_candidates", "gather_candidates"),
+            *("query_consent", "check_incoming", "check_complete", "ice_controlling"),
+        ),
     ),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
     (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
@@ -124,6 +127,7 @@ class _Endpoint(ice.StunProtocol):
     def __init__(self, receiver: ice.Connection, sock: socket.socket) -> None:
         super().__init__(receiver)
         self.sock = sock
+        self.segments = Segments(sock)
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Anybody can send here. Only what RFC 7983 knows goes on: an empty datagram would end aiortc's connection."""
@@ -198,6 +202,7 @@ class MediaTransport:
         self._dtls: Any = None
         self._inward: Any = None
         self._outward: Any = None
+        self._outgoing = DatagramReader.shared().outgoing
         self._heard_ns = time.monotonic_ns()
         self.refused = 0
         """Datagrams that SRTP refused: forged, replayed, or too large."""
@@ -230,6 +235,7 @@ class MediaTransport:
             vars(transceiver.sender)["send"] = _nothing
         vars(connection)["get_component_candidates"] = self._candidates
         vars(connection)["query_consent"] = self._consent
+        vars(connection)["check_incoming"] = self._check_incoming
         dtls.on("statechange", self._changed)
         dtls.transport.on("statechange", self._changed)
         self._dtls, self._ice = dtls, connection
@@ -262,6 +268,23 @@ class MediaTransport:
         if not found:
             raise Unavailable("None of the configured addresses has a free UDP port.", code="no-udp-port")
         return found
+
+    def _check_incoming(self, message: stun.Message, addr: tuple[str, int], protocol: ice.StunProtocol) -> None:
+        """After aioice's own work on a check that came: whoever nominates a pair is believed at once.
+
+        RFC 8445 (section 7.3.1.5) waits for the answer to our own check. FFmpeg's WHIP muxer answers checks for some 60
+        ms and then never again, so that one lost datagram, a longer way or a busy moment cost it the whole attempt. The
+        check is authenticated by the password in our answer, and nothing but a handshake is sent before DTLS is done.
+        """
+        ice.Connection.check_incoming(self._ice, message, addr, protocol)
+        if "USE-CANDIDATE" not in message.attributes or self._ice.ice_controlling:
+            return
+        for pair in list(self._ice._check_list):
+            if pair.protocol is protocol and pair.remote_addr == addr and not pair.nominated:
+                task = pair.task
+                pair.nominated, pair.state = True, ice.CandidatePair.State.SUCCEEDED
+                self._ice.check_complete(pair)
+                pair.task = task  # of which aioice has let go: it is cancelled when ICE is complete
 
     def _changed(self) -> None:
         if self._dtls.state == "connected" and self._inward is None:
@@ -361,26 +384,49 @@ class MediaTransport:
                 await self._ice.close()
                 return
 
-    def send_rtp(self, packet: bytes) -> bool:
-        """Sends at once or not at all: False, and counted, when the socket is full or there is no connection."""
-        return self._send(_binding.lib.srtp_protect, packet)
+    def send_rtp(self, packets: list[tuple[bytes, bytes]]) -> int:
+        """Header and payload of each, sent at once or not at all: how many were. The rest is counted in `dropped`."""
+        pair = self._ice._nominated.get(1) if self._outward is not None else None
+        if pair is None:
+            self.dropped += len(packets)
+            return 0
+        sent = 0
+        for at in range(0, len(packets), SLOTS):
+            sent += self._send_slots(pair, packets[at : at + SLOTS])
+        self.dropped += len(packets) - sent
+        return sent
+
+    def _send_slots(self, pair: Any, packets: list[tuple[bytes, bytes]]) -> int:
+        outward, slots = self._outward, self._outgoing
+        octets, srtp, length, pointers = slots.octets, outward.srtp, outward.length, outward.pointers(slots)
+        protect, sizes, at, i = _binding.lib.srtp_protect, [], 0, 0
+        for header, payload in packets:
+            size = 12 + len(payload)
+            if size > LARGEST:
+                continue
+            octets[at : at + 12] = header
+            octets[at + 12 : at + size] = payload
+            length[0] = size
+            if not protect(srtp, pointers[i], length):
+                sizes.append(length[0])
+                at += SLOT
+                i += 1
+        endpoint = pair.protocol
+        sent: int = endpoint.segments.send(slots, sizes, pair.remote_addr)
+        return sent
 
     def send_rtcp(self, packet: bytes) -> bool:
-        return self._send(_binding.lib.srtp_protect_rtcp, packet)
-
-    def _send(self, function: Any, packet: bytes) -> bool:
-        pair = self._ice._nominated.get(1) if self._ice is not None else None
-        data = self._outward.once(function, packet) if self._outward is not None and pair is not None else None
-        if pair is None or data is None:
-            self.dropped += 1
-            return False
+        """Sends at once or not at all: False, and counted, when the socket is full or there is no connection."""
+        pair = self._ice._nominated.get(1) if self._outward is not None else None
+        data = self._outward.once(_binding.lib.srtp_protect_rtcp, packet) if pair is not None else None
         try:
-            pair.protocol.sock.sendto(data, pair.remote_addr)
-        except OSError:
-            # Full, or the other side cannot be reached just now: consent checks end a connection, not one packet.
-            self.dropped += 1
-            return False
-        return True
+            if pair is not None and data is not None:
+                pair.protocol.sock.sendto(data, pair.remote_addr)
+                return True
+        except OSError as error:
+            log.debug("rtcp-not-sent", errno=error.errno)
+        self.dropped += 1
+        return False
 
     def ssrc(self, kind: str) -> int:
         """The source number that we send `kind` (or its feedback) with, as announced in the answer."""

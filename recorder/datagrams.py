@@ -5,7 +5,7 @@ a loop are read together, each 2 or 20 ms while anything comes, with one `recvmm
 the way in: SRTP is opened where the datagram lies. While nothing comes, the loop sleeps and the first datagram wakes
 it.
 
-Linux only: epoll, recvmmsg(2), sendmmsg(2).
+Linux only: epoll, recvmmsg(2), UDP_SEGMENT (udp(7)).
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ SLOT = 2304
 LARGEST = 2048
 """Octets of a slot, and of the largest datagram taken: the rest is room for what SRTP adds (at most 148, libsrtp)."""
 _TURNS = 8  # batches from one socket before the others get theirs
-_QUIET_TURNS = 5  # empty readings after which the loop sleeps again
 _SO_RCVBUFFORCE = 33
+SEGMENT_OCTETS = 60_000
+"""At most so much in one call; UDP allows 65,507."""
+_UDP_SEGMENT = 103
+_SIZE = struct.Struct("=H")
 _ADDRESS = 32  # octets kept for each address: sockaddr_in6 has 28
 
 _ffi: Any = cffi.FFI()
@@ -45,7 +48,6 @@ _ffi.cdef(
                     void *msg_control; size_t msg_controllen; int msg_flags; };
     struct mmsghdr { struct msghdr msg_hdr; unsigned int msg_len; };
     int recvmmsg(int, struct mmsghdr *, unsigned int, int, void *);
-    int sendmmsg(int, struct mmsghdr *, unsigned int, int);
     """
 )
 _libc: Any = _ffi.dlopen(None)
@@ -99,23 +101,47 @@ class Slots:
             return str(ipaddress.IPv6Address(name[8:24])), port
         return socket.inet_ntoa(name[4:8]), port
 
-    def send(self, descriptor: int, count: int, lengths: list[int], to: bytes) -> int:
-        """Sends the first `count` slots to one address (a sockaddr); how many the kernel took without waiting."""
-        self._name_octets[0 : len(to)] = to
-        for i in range(count):
-            self._iovecs[i].iov_len = lengths[i]
-            header = self._headers[i].msg_hdr
-            header.msg_name, header.msg_namelen = self._names, len(to)
-        sent: int = _libc.sendmmsg(descriptor, self._headers, count, socket.MSG_DONTWAIT)
-        return max(0, sent)
 
+class Segments:
+    """Sends what lies in slots to one address, equal sizes in one call, cut up by the kernel (UDP_SEGMENT, Linux 4.18).
 
-def socket_address(address: Address) -> bytes:
-    """An address as the kernel takes it (sockaddr_in, sockaddr_in6)."""
-    host = ipaddress.ip_address(address[0])
-    if host.version == 6:
-        return struct.pack("=H", socket.AF_INET6) + struct.pack("!HL", address[1], 0) + host.packed + bytes(4)
-    return struct.pack("=H", socket.AF_INET) + struct.pack("!H", address[1]) + host.packed + bytes(8)
+    A picture's packets are equal but the last, so that a picture is one call and goes through the kernel once.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._together = True
+
+    def send(self, slots: Slots, sizes: list[int], to: Address) -> int:
+        """How many of the first slots were sent; the rest would have had to wait, or could not go just now."""
+        sent, count = 0, len(sizes)
+        while sent < count:
+            size = sizes[sent]
+            end = sent + 1
+            if self._together:
+                most = min(count, sent + SEGMENT_OCTETS // size)
+                while end < most and sizes[end] == size:
+                    end += 1
+                if end < most and sizes[end] < size:
+                    end += 1
+            if not self._send([slots.memory[i * SLOT : i * SLOT + sizes[i]] for i in range(sent, end)], size, to):
+                return sent
+            sent = end
+        return sent
+
+    def _send(self, parts: list[memoryview], size: int, to: Address) -> bool:
+        try:
+            if len(parts) == 1:
+                self._sock.sendto(parts[0], to)
+            else:
+                self._sock.sendmsg(parts, [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SIZE.pack(size))], 0, to)
+        except OSError as error:
+            if len(parts) > 1 and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT):
+                self._together = False  # a kernel, a card or a way that can't: one by one from now on
+                return all(self._send([part], size, to) for part in parts)
+            # Full, or the other side cannot be reached just now: consent checks end a connection, not one packet.
+            return False
+        return True
 
 
 class DatagramReader:
@@ -125,8 +151,9 @@ class DatagramReader:
         self._loop = loop
         self._epoll = select.epoll()
         self._slots = Slots()
+        self.outgoing = Slots()
+        """For whoever sends on this loop, within one call."""
         self._takers: dict[int, Callable[[Slots, int], None]] = {}
-        self._quiet = 0
         self._asleep = False
         self.every_s = READ_EVERY_S
         """Seconds from one reading to the next while anything comes."""
@@ -162,15 +189,15 @@ class DatagramReader:
 
     def _woken(self) -> None:
         self._loop.remove_reader(self._epoll.fileno())
-        self._asleep, self._quiet = False, 0
+        self._asleep = False
         self._turn()
 
     def _turn(self) -> None:
         self._timer = None
-        self._quiet = 0 if self._read() else self._quiet + 1
+        came = self._read()
         if not self._takers:
             return
-        if self._quiet > _QUIET_TURNS:
+        if not came:
             self._sleep()
         else:
             self._timer = self._loop.call_later(self.every_s, self._turn)

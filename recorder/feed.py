@@ -432,6 +432,8 @@ class FeedClient:
                 self._broken.set()
                 return
             self._take(bytes(memoryview(self._received)[:size]))
+            if size < _FULL:
+                break  # there is seldom another one: asking would cost as much as being told
         self._flush()
 
     def _take(self, message: bytes) -> None:

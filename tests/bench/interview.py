@@ -42,6 +42,24 @@ class Camera:
         await self._task
 
 
+@dataclass(slots=True)
+class Stalls:
+    """How long this process, which is camera and line, was kept from its work: what a measurement must not blame the
+    recorder for. `greatest` in seconds, `over` 50 ms counted."""
+
+    greatest: float = 0.0
+    over: int = 0
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.01)
+            late = time.monotonic() - before - 0.01
+            self.greatest = max(self.greatest, late)
+            self.over += late > 0.05
+
+
 @dataclass
 class Interview:
     """A running recording. `clips`: what each camera sends, by camera."""
@@ -51,6 +69,7 @@ class Interview:
     operator: Visitor
     cameras: dict[str, Camera]
     clips: Mapping[str, Path]
+    stalls: Stalls
     id: str = ""
 
     async def start(self) -> None:
@@ -100,6 +119,8 @@ async def interview(data: Path, clips: Mapping[str, Path], line: Line | None = N
     house.settings.data.mkdir(mode=0o700)
     line = line or Line("")
     line.recorder_url = house.settings.recorder_url
+    stalls = Stalls()
+    watching = asyncio.create_task(stalls.watch())
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(house)
         url = await stack.enter_async_context(line.open())
@@ -113,8 +134,9 @@ async def interview(data: Path, clips: Mapping[str, Path], line: Line | None = N
             for name, clip in clips.items()
         }
         try:
-            yield Interview(house, line, operator, cameras, clips)
+            yield Interview(house, line, operator, cameras, clips, stalls)
         finally:
+            watching.cancel()
             await asyncio.gather(*(camera.stop() for camera in cameras.values()))
 
 

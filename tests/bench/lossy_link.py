@@ -1,8 +1,9 @@
 """A bad line between a camera and the recorder: lost, late, out of order, in bursts; seeded, the same each time.
 
 It stands where `tc netem` would (kernels without that module are common): a small proxy before the WHIP endpoint puts
-its own UDP ports into the answer, and every datagram of either direction, handshake and feedback included, passes
-through a `Weather`.
+its own UDP ports into the answer, and every datagram of media and of feedback passes through a `Weather`. The handshake
+is late, but none of it is lost: FFmpeg sends its ICE check once only, and a loss there would show nothing but how often
+a camera has to try.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 _CANDIDATE = re.compile(r"^(a=candidate:\S+ \d+ udp \d+ 127\.0\.0\.1) (\d+) ", re.IGNORECASE | re.MULTILINE)
+_PATIENCE = 1.5  # seconds; cameras give up asking whether there is an endpoint after 2
 _FORCED_RECEIVE_BUFFER, _BUFFER = 33, 4 * 1024 * 1024  # SO_RCVBUFFORCE
 
 
@@ -57,10 +59,10 @@ class Weather:
         self._burst: tuple[float, float] | None = None
         self._latest = 0.0
 
-    def due(self, now: float) -> float | None:
-        """When a datagram that is sent now comes out, in the same seconds; None: never."""
+    def due(self, now: float, *, spared: bool = False) -> float | None:
+        """When a datagram that is sent now comes out, in the same seconds; None: never, unless it is spared."""
         climate, dice = self._climate, self._dice
-        if self._in_burst(now) or dice.random() < self._half:
+        if not spared and (self._in_burst(now) or dice.random() < self._half):
             return None
         due = max(self._latest, now + climate.delay + climate.jitter * dice.random())
         if dice.random() < climate.reordered:
@@ -84,9 +86,14 @@ class Weather:
         return begins, begins + self._dice.expovariate(1 / mean)
 
 
+def is_protected(datagram: bytes) -> bool:
+    """SRTP or SRTCP, and not STUN or DTLS (RFC 7983)."""
+    return len(datagram) > 12 and 127 < datagram[0] < 192
+
+
 def is_media(datagram: bytes) -> bool:
-    """SRTP, and not SRTCP, STUN or DTLS (RFC 7983, RFC 5761)."""
-    return len(datagram) > 12 and 127 < datagram[0] < 192 and not 191 < datagram[1] < 224
+    """SRTP alone (RFC 5761, section 4)."""
+    return is_protected(datagram) and not 191 < datagram[1] < 224
 
 
 @dataclass(slots=True)
@@ -162,21 +169,22 @@ class Link:
         sock.bind(("127.0.0.1", 0))
         if remote is not None:
             sock.connect(remote)
-        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: _Ear(received), sock=sock)
+        ear = _Ear(received, self.close)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: ear, sock=sock)
         return transport
 
     def _from_camera(self, data: bytes, address: tuple[str, int]) -> None:
         self._camera = address
         media = is_media(data)
         self.traffic.sent += media
-        due = self._up.due(time.monotonic())
+        due = self._up.due(time.monotonic(), spared=not is_protected(data))
         if due is None or (self._drop is not None and self._drop(data)):
             self.traffic.lost += media
         else:
             self._outward.put(due, data)
 
     def _from_recorder(self, data: bytes, _address: tuple[str, int]) -> None:
-        if (due := self._down.due(time.monotonic())) is not None:
+        if (due := self._down.due(time.monotonic(), spared=not is_protected(data))) is not None:
             self._inward.put(due, data)
 
     def _to_recorder(self, data: bytes) -> None:
@@ -201,14 +209,18 @@ class Link:
 
 
 class _Ear(asyncio.DatagramProtocol):
-    def __init__(self, received: Callable[[bytes, Any], None]) -> None:
+    """`unreachable` is called when the other side's port has been closed (ICMP), as when a process has died: what comes
+    after that finds no port here either."""
+
+    def __init__(self, received: Callable[[bytes, Any], None], unreachable: Callable[[], None]) -> None:
         self._received = received
+        self._unreachable = unreachable
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
         self._received(data, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """Nobody listens there any more (ICMP): what is sent into the void is lost, as on any line."""
+        self._unreachable()
 
 
 @dataclass(slots=True)
@@ -230,12 +242,18 @@ class Line:
         """One request of a camera, passed on; in an answer to an offer our ports stand for the recorder's."""
         body = await request.body()
         kept = {name: request.headers[name] for name in ("authorization", "content-type") if name in request.headers}
+        target = f"{self.recorder_url}{request.url.path}"
+        until = time.monotonic() + _PATIENCE
         async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
-            try:
-                target = f"{self.recorder_url}{request.url.path}"
-                reply = await client.request(request.method, target, content=body, headers=kept)
-            except httpx.HTTPError:
-                return Response(status_code=502)
+            while True:
+                try:
+                    reply = await client.request(request.method, target, content=body, headers=kept)
+                    break
+                except httpx.HTTPError:
+                    # A recorder that has just been killed will be back at once.
+                    if time.monotonic() > until:
+                        return Response(status_code=502)
+                    await asyncio.sleep(0.05)
         text, given = reply.text, ("content-type", "location", "retry-after", "etag")
         headers = {name: reply.headers[name] for name in given if name in reply.headers}
         if "location" in headers:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import httpx
+
 from api.drill.house import House, loopback_settings
 from api.drill.visitor import Visitor
 from api.settings import Secrets
@@ -44,6 +46,7 @@ class MeasuredRoom:
         self.house = House(self.settings, folder / "house.log")
         self._operator: Visitor = self.house.visitor()
         self._recordings = 0
+        self._leases: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self.house.__aenter__()
@@ -55,6 +58,9 @@ class MeasuredRoom:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for lease in self._leases:
+            lease.cancel()
+        await asyncio.gather(*self._leases, return_exceptions=True)
         await self._operator.__aexit__(kind, error, trace)
         await self.house.__aexit__(kind, error, trace)
 
@@ -70,6 +76,12 @@ class MeasuredRoom:
             (f"{self.settings.recorder_url}/whip/{camera}", secrets.token(f"camera-{camera}"))
             for camera in self.cameras
         ]
+
+    def keep(self, session: str, token: str) -> None:
+        """Renews a viewer's lease, as the web application does, until it has ended."""
+        task = asyncio.create_task(_renew(f"{session}/lease", token))
+        self._leases.add(task)
+        task.add_done_callback(self._leases.discard)
 
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[str]:
@@ -89,3 +101,11 @@ class MeasuredRoom:
             yield page.rsplit("/", 1)[1]
         finally:
             await self._operator.submit(f"{page}/stop", page)
+
+
+async def _renew(lease: str, token: str) -> None:
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+        while True:
+            if not (await client.put(lease)).is_success:
+                return
+            await asyncio.sleep(5.0)

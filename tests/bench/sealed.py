@@ -27,8 +27,9 @@ from recorder.box_reader import boxes, parse_fragment
 from tests.recorder_media.payloads import lengths, split_annex_b
 
 SECOND = 1_000_000_000
-LEEWAY = SECOND // 50
-"""What a hole may be longer than the gap that declares it: rounding, and the camera's own unevenness."""
+LEEWAY = SECOND // 20
+"""What a hole may be longer than the gap that declares it: the one unit of a track that was on its way when a process
+died, while another track's had come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +117,27 @@ class Account:
 
 def uncovered(hole: Hole, gaps: Iterable[Declared]) -> int:
     """The longest stretch of a hole, in ns, that no gap of its track or of all covers."""
-    at, longest = hole.begin, 0
+    return max((end - begin for begin, end in _stretches(hole, gaps)), default=0)
+
+
+def _stretches(hole: Hole, gaps: Iterable[Declared]) -> Iterator[tuple[int, int]]:
+    at = hole.begin
     of_it = [gap for gap in gaps if gap.track in (None, hole.track) and gap.end > hole.begin and gap.begin < hole.end]
     for gap in sorted(of_it, key=lambda gap: gap.begin):
-        longest = max(longest, gap.begin - at)
+        if gap.begin > at:
+            yield at, gap.begin
         at = max(at, gap.end)
-    return max(longest, hole.end - at)
+    if at < hole.end:
+        yield at, hole.end
+
+
+def said(hole: Hole, gaps: Iterable[Declared]) -> str:
+    """A hole and its undeclared stretches, for whoever looks into it. Seconds."""
+    parts = ", ".join(
+        f"{(end - begin) / SECOND:.3f} s from its {(begin - hole.begin) / SECOND:.3f}th"
+        for begin, end in _stretches(hole, gaps)
+    )
+    return f"{hole.track}: {hole.missing} missing in {(hole.end - hole.begin) / SECOND:.3f} s, undeclared {parts}"
 
 
 @dataclass(slots=True)

@@ -18,9 +18,9 @@ def packet(sequence: int, timestamp: int, payload: bytes = b"\x41slice") -> byte
     return struct.pack("!BBHLL", 0x80, 96, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, 1) + payload
 
 
-def numbers(written: bytes | None) -> tuple[int, int, int, int]:
-    assert written is not None
-    _, second, sequence, timestamp, ssrc = struct.unpack_from("!BBHLL", written)
+def numbers(written: list[tuple[bytes, bytes]]) -> tuple[int, int, int, int]:
+    ((header, _),) = written
+    _, second, sequence, timestamp, ssrc = struct.unpack("!BBHLL", header)
     return second, sequence, timestamp, ssrc
 
 
@@ -52,15 +52,15 @@ def test_what_is_remembered_is_bounded() -> None:
 def test_numbers_run_on_over_a_new_camera_and_both_turnovers() -> None:
     outlet = Renumbering(ssrc=9, payload_type=102, clock_rate=90_000)
     old = [SourcePacket((65534 + n) & 0xFFFF, (0xFFFFF000 + n * 3000) & 0xFFFFFFFF, False, b"x") for n in range(4)]
-    assert outlet.write(old[0], 0) is None
+    assert outlet.write([old[0]], 0) == []
     outlet.begin(old[:1], 0, new_clock=False)
-    before = [numbers(outlet.write(item, n * SECOND // 30)) for n, item in enumerate(old)]
+    before = [numbers(outlet.write([item], n * SECOND // 30)) for n, item in enumerate(old)]
     assert {(second, ssrc) for second, _, _, ssrc in before} == {(102, 9)}
     new = [SourcePacket(100, 77, True, b"y"), SourcePacket(101, 77 + 3000, True, b"z")]
     outlet.pause()
-    assert outlet.write(new[0], SECOND) is None
+    assert outlet.write([new[0]], SECOND) == []
     outlet.begin(new[:1], SECOND, new_clock=True)
-    after = [numbers(outlet.write(item, SECOND)) for item in new]
+    after = [numbers(outlet.write([item], SECOND)) for item in new]
     sequences = [sequence for _, sequence, _, _ in before + after]
     assert sequences == [(sequences[0] + n) & 0xFFFF for n in range(6)]
     assert (after[0][2] - before[-1][2]) & 0xFFFFFFFF == pytest.approx(90_000 * 0.9, abs=2)
@@ -71,11 +71,11 @@ def test_a_burst_is_pressed_together_and_the_live_packets_follow_at_their_own_ti
     outlet = Renumbering(ssrc=9, payload_type=102, clock_rate=90_000)
     burst = [SourcePacket(n, 1_000_000 + n * 3000, True, b"x") for n in range(50)]
     outlet.begin(burst, 0, new_clock=False)
-    stamps = [numbers(outlet.write(item, 0))[2] for item in burst]
+    stamps = [numbers(outlet.write([item], 0))[2] for item in burst]
     assert stamps[-1] == burst[-1].timestamp
     assert [b - a for a, b in pairwise(stamps)] == [90] * 49
     live = SourcePacket(50, burst[-1].timestamp + 3000, True, b"x")
-    assert numbers(outlet.write(live, 0))[2] == live.timestamp
+    assert numbers(outlet.write([live], 0))[2] == live.timestamp
 
 
 def test_packets_sent_again_are_the_very_same_and_older_ones_are_not_this_viewers() -> None:
@@ -83,19 +83,19 @@ def test_packets_sent_again_are_the_very_same_and_older_ones_are_not_this_viewer
     items = [source.add(packet(n, n * 3000)) for n in range(20)]
     known = [item for item in items if item is not None]
     outlet.begin(known[10:12], 0, new_clock=False)
-    written = [outlet.write(item, 0) for item in known[10:]]
+    written = [outlet.write([item], 0) for item in known[10:]]
     first = numbers(written[0])[1]
     for n, sent in enumerate(written):
-        assert outlet.again((first + n) & 0xFFFF, source) == sent
+        assert [outlet.again((first + n) & 0xFFFF, source)] == sent
     assert outlet.again((first - 1) & 0xFFFF, source) is None
-    assert outlet.write(known[9], 0) is None
+    assert outlet.write([known[9]], 0) == []
 
 
 def test_a_late_packet_keeps_its_place() -> None:
     outlet = Renumbering(ssrc=9, payload_type=102, clock_rate=90_000)
     items = [SourcePacket(n, n * 3000, True, b"x") for n in range(4)]
     outlet.begin(items[:1], 0, new_clock=False)
-    got = [numbers(outlet.write(items[n], 0))[1] for n in (0, 1, 3, 2)]
+    got = [numbers(outlet.write([items[n]], 0))[1] for n in (0, 1, 3, 2)]
     assert [(number - got[0]) & 0xFFFF for number in got] == [0, 1, 3, 2]
 
 
