@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from evidence_store import webm
+from recorder.box_reader import parse_fragment
 from recorder.clock import SenderClock
 from recorder.track import Track
 from tests.browser.house import CAMERA_FLAGS
@@ -117,6 +118,8 @@ def test_a_browser_is_recorded_and_watched_in_each_codec(
     assert abs(decoded - sent["framesSent"]) <= 5
     assert decoded > 60
     assert decode(tmp_path / "sound.mp4", files(sounds)[0]) > 100
+    packets = [sample.data for each in sounds for sample in parse_fragment(each.data).samples]
+    assert all(packet[0] & 4 for packet in packets), "stereo, as asked for (RFC 6716, 3.1)"
 
 
 OUR_PAGES = """
