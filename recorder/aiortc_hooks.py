@@ -73,6 +73,7 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
         ice.Connection,
         ("_protocols", "_nominated", "_queue", "get_component_candidates", "gather_candidates", "query_consent"),
     ),
+    (ice.Connection, ("add_remote_candidate", "remote_candidates")),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
     (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
     (RTCRtpReceiver, ("receive", "stop", "transport")),
@@ -84,6 +85,8 @@ _SO_RCVBUFFORCE = 33
 _LARGEST = 2048
 _TRAILER = 4 + 16 + 128  # SRTCP index, tag and key identifier (libsrtp's maxima)
 _WAITING_LIMIT = 256
+MOST_REMOTE = 32
+"""Remote candidates of one connection, given and learnt, beyond which no more are taken from a client's list."""
 CONSENT_EVERY_S = 5.0
 CONSENT_WITHIN_S = 30.0
 _AIORTC_ERRORS = (ValueError, AssertionError, InternalError, InvalidAccessError, InvalidStateError, OperationError)
@@ -250,6 +253,20 @@ class MediaTransport:
         except _AIORTC_ERRORS as error:
             raise InvalidInput(f"The offer cannot be answered: {error}.", code="sdp-refused") from error
         return str(self._pc.localDescription.sdp)
+
+    async def add_candidates(self, candidates: Sequence[str]) -> None:
+        """Gives more of the other side's candidates to ICE (RFC 8839, section 5.1, without `a=candidate:`).
+
+        What aioice cannot read, and what is beyond MOST_REMOTE in all, is passed over: checks from there are learnt.
+        """
+        for text in candidates:
+            if len(self._ice.remote_candidates) >= MOST_REMOTE:
+                return
+            try:
+                candidate = Candidate.from_sdp(text)
+            except ValueError:
+                continue
+            await self._ice.add_remote_candidate(candidate)
 
     def _attach(self) -> None:
         transceivers = self._pc.getTransceivers()

@@ -29,7 +29,7 @@ _MEDIA = re.compile(r"m=(\w+) (\d{1,5})(?:/\d+)? ([A-Z/]+)((?: [\x21-\x7e]+)+)")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{4,256}")
 _FINGERPRINT = re.compile(r"(sha-256|sha-384|sha-512) ((?:[0-9A-F]{2}:){31,63}[0-9A-F]{2})", re.IGNORECASE)
-_CANDIDATE = re.compile(
+USABLE_CANDIDATE = re.compile(
     r"[\x21-\x7e]{1,32} 1 udp \d{1,10} ([0-9a-fA-F.:]+) \d{1,5} typ (?:host|srflx|relay)\b.*", re.IGNORECASE
 )
 _SETUP = ("actpass", "active", "passive")
@@ -220,7 +220,7 @@ def _section(lines: list[str], session: list[str]) -> Section:
     announced = next((value.split(" ")[0] for value in _attributes(lines, "ssrc")), "")
     # Unusable candidates are skipped, not refused: mDNS names (browsers), TCP, second components. The client's own
     # checks reach us whatever it lists.
-    candidates = [value for value in _attributes(lines, "candidate") if _CANDIDATE.fullmatch(value)]
+    candidates = [value for value in _attributes(lines, "candidate") if USABLE_CANDIDATE.fullmatch(value)]
     return Section(
         media=media,
         protocol=protocol,
@@ -316,7 +316,10 @@ def canonical(chosen: tuple[Choice, ...], direction: Literal["sendonly", "recvon
         lines += [f"m={section.media} 9 UDP/TLS/RTP/SAVPF {payload_type}", "c=IN IP4 0.0.0.0", f"a=mid:{section.mid}"]
         lines += [f"a={direction}", "a=rtcp-mux", f"a=rtpmap:{payload_type} {encoding}"]
         lines += [f"a=fmtp:{payload_type} {fmtp}"] * bool(fmtp)
-        lines += [f"a=ice-ufrag:{section.ufrag}", f"a=ice-pwd:{section.password}", f"a=setup:{section.setup}"]
+        # Who can be either is asked to begin the handshake, as in RFC 9725's example: a certificate of RSA, such as
+        # GStreamer's, is then no obstacle, since the cipher suite follows from ours.
+        setup = "active" if section.setup == "actpass" else section.setup
+        lines += [f"a=ice-ufrag:{section.ufrag}", f"a=ice-pwd:{section.password}", f"a=setup:{setup}"]
         lines += [f"a=fingerprint:{value}" for value in section.fingerprints]
         lines += [f"a=candidate:{value}" for value in section.candidates]
     return "\r\n".join(lines) + "\r\n"
