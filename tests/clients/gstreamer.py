@@ -60,7 +60,8 @@ class Peer:
     def __init__(self, url: str, pipeline: Gst.Pipeline, bin_: Gst.Element) -> None:
         self.url, self.pipeline, self.bin = url, pipeline, bin_
         self.trickle = os.environ.get("TRICKLE") == "1"
-        self.session = self.etag = None
+        self.session: str | None = None
+        self.etag = ""
         self.early: list[str] = []
         self.offered = False
         # libnice leaves loopback out unless it is told to take it.
