@@ -12,6 +12,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from recorder.codecs import WAYS
+from recorder.fragments import Codec as Format
 from recorder.peer import parse_rtp
 from recorder.sdp import Codec
 
@@ -43,23 +45,6 @@ class ClockPair(NamedTuple):
         return ntp & 0xFFFFFFFFFFFFFFFF, (self.rtp + passed_ns * clock_rate // 1_000_000_000) & _TIMESTAMP
 
 
-def begins_key_frame(payload: bytes) -> bool:
-    """Whether an H.264 payload (RFC 6184) holds the start of a sequence parameter set or an IDR slice."""
-    if len(payload) < 2:
-        return False
-    unit = payload[0] & 0x1F
-    if unit == 28:  # FU-A
-        return bool(payload[1] & 0x80) and payload[1] & 0x1F in (5, 7)
-    if unit == 24:  # STAP-A
-        at = 1
-        while at + 3 <= len(payload):
-            if payload[at + 2] & 0x1F in (5, 7):
-                return True
-            at += 2 + ((payload[at] << 8) | payload[at + 1])
-        return False
-    return unit in (5, 7)
-
-
 class Source:
     """What is remembered of one track: packets to send again, those since the last key frame, its clock."""
 
@@ -68,6 +53,7 @@ class Source:
         self.clock: ClockPair | None = None
         self.since_key_frame: list[SourcePacket] = []
         self._video = codec.kind == "video"
+        self._begins_key_frame = WAYS[Format(codec.name.lower())].begins_key_frame
         self._history: dict[int, SourcePacket] = {}
         self._newest: int | None = None
         self._picture: list[SourcePacket] = []  # of the picture now arriving, before it is known to be a key frame
@@ -98,7 +84,7 @@ class Source:
             self._picture.clear()
         if not late:
             self._picture.append(item)
-        if not late and item.timestamp != self._key_timestamp and begins_key_frame(item.payload):
+        if not late and item.timestamp != self._key_timestamp and self._begins_key_frame(item.payload):
             self._key_timestamp = item.timestamp
             self.since_key_frame = list(self._picture)
         elif self.since_key_frame:

@@ -254,6 +254,21 @@ class MediaTransport:
             raise InvalidInput(f"The offer cannot be answered: {error}.", code="sdp-refused") from error
         return str(self._pc.localDescription.sdp)
 
+    async def offer(self, send: Sequence[str]) -> str:
+        """aiortc's own offer with all candidates, to send these kinds. Raises Unavailable (`no-udp-port`)."""
+        for kind in send:
+            self._pc.addTransceiver(kind, direction="sendonly")
+        self._attach()
+        await self._pc.setLocalDescription(await self._pc.createOffer())
+        return str(self._pc.localDescription.sdp)
+
+    async def accept(self, canonical_answer: str) -> None:
+        """The answer to `offer()`. Raises InvalidInput (`sdp-refused`) when aiortc refuses."""
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(canonical_answer, "answer"))
+        except _AIORTC_ERRORS as error:
+            raise InvalidInput(f"The answer cannot be used: {error}.", code="sdp-refused") from error
+
     async def add_candidates(self, candidates: Sequence[str]) -> None:
         """Gives more of the other side's candidates to ICE (RFC 8839, section 5.1, without `a=candidate:`).
 

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 from evidence_store.errors import InvalidInput
 
-from .boxes import NOT_SYNC, SYNC, TRUN_OFFSETS, Sample, audio_init, fragment, video_init
+from .boxes import NOT_SYNC, SYNC, TRUN_OFFSETS, Sample, fragment, initialisation, opus
+from .decoder_setup import Setup
+from .h264_setup import read_avcc
+from .vpx_setup import read_vpcc
 
 _MOOF_MAX = 64 * 1024 * 1024
 _CONTAINERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
@@ -28,12 +31,10 @@ class ParsedFragment:
 
 @dataclass(frozen=True, slots=True)
 class ParsedInit:
-    """What `video_init` was given (`sps` and `pps`), or `audio_init` (`channels`), and the timescale."""
+    """What `initialisation` was given."""
 
+    setup: Setup
     timescale: int
-    sps: tuple[bytes, ...] = ()
-    pps: tuple[bytes, ...] = ()
-    channels: int = 0
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -91,12 +92,7 @@ def parse_init(data: bytes) -> ParsedInit:
         parsed = _parse_init(data)
     except (struct.error, KeyError, ValueError, IndexError) as error:
         raise InvalidInput("not an initialisation of ours", code="bad-init") from error
-    again = (
-        audio_init(parsed.channels, parsed.timescale)
-        if parsed.channels
-        else video_init(parsed.sps, parsed.pps, parsed.timescale)
-    )
-    if again != data:
+    if initialisation(parsed.setup, parsed.timescale) != data:
         raise InvalidInput("not an initialisation of ours", code="bad-init")
     return parsed
 
@@ -111,18 +107,15 @@ def _parse_init(data: bytes) -> ParsedInit:
                 todo.append(payload)
     (timescale,) = struct.unpack_from(">12xI", found[b"mdhd"])
     ((kind, entry),) = boxes(found[b"stsd"][8:])
+    return ParsedInit(_setup(kind, entry), timescale)
+
+
+def _setup(kind: bytes, entry: bytes) -> Setup:
     if kind == b"Opus":
-        return ParsedInit(timescale, channels=entry[16] << 8 | entry[17])
-    (extra,) = (payload for name, payload in boxes(entry[78:]) if name == b"avcC")
-    sps, position = _sets(extra, 6, extra[5] & 0x1F)
-    pps, _ = _sets(extra, position + 1, extra[position])
-    return ParsedInit(timescale, sps, pps)
-
-
-def _sets(data: bytes, position: int, count: int) -> tuple[tuple[bytes, ...], int]:
-    nals = []
-    for _ in range(count):
-        (size,) = struct.unpack_from(">H", data, position)
-        nals.append(data[position + 2 : position + 2 + size])
-        position += 2 + size
-    return tuple(nals), position
+        return opus(entry[16] << 8 | entry[17])
+    ((name, extra),) = boxes(entry[78:])
+    if (kind, name) == (b"avc1", b"avcC"):
+        return read_avcc(extra)
+    if name == b"vpcC":
+        return read_vpcc(kind, extra, *struct.unpack_from(">HH", entry, 24))
+    raise ValueError

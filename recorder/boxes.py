@@ -1,8 +1,8 @@
 """Fragmented MP4, written by hand: libav can't be told to cut by the clock.
 
 One track a file: an initialisation (ftyp, moov) once for each set of decoder parameters, then fragments (moof, mdat),
-each any number of samples. ISO/IEC 14496-12 (boxes), 14496-15 (avc1), 23000-19 (CMAF), and Opus in ISOBMFF.
-Parameter sets and SEI stay in the samples as they were sent; the sample entry only repeats the parameter sets.
+each any number of samples. ISO/IEC 14496-12 (boxes), 23000-19 (CMAF), and Opus in ISOBMFF. A picture's sample entry
+is built beside its codec's headers: `h264_setup`, `h265_setup`, `vpx_setup`, `av1_setup`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from evidence_store.errors import InvalidInput
 
-from .parameter_sets import parse_sps
+from .decoder_setup import Setup
 
 VIDEO_TIMESCALE = 90_000
 AUDIO_TIMESCALE = 48_000
@@ -48,25 +48,18 @@ def full_box(kind: bytes, version: int, flags: int, *parts: bytes) -> bytes:
     return box(kind, struct.pack(">I", version << 24 | flags), *parts)
 
 
-def video_init(sps: Sequence[bytes], pps: Sequence[bytes], timescale: int = VIDEO_TIMESCALE) -> bytes:
-    """The initialisation of an H.264 track. `sps` (1 to 31) and `pps` (1 to 255) are whole NAL units.
-
-    Raises InvalidInput `bad-parameter-set`.
-    """
-    if not 1 <= len(sps) <= 31 or not 1 <= len(pps) <= 255:
-        raise InvalidInput("a track needs 1 to 31 SPS and 1 to 255 PPS", code="bad-parameter-set")
-    first = parse_sps(sps[0])
-    entry = box(
-        b"avc1",
-        struct.pack(">6xH16xHHIII", 1, first.width, first.height, 0x480000, 0x480000, 0),
+def visual_entry(kind: bytes, width: int, height: int, *parts: bytes) -> bytes:
+    """A sample entry of a picture (14496-12, 12.1.3) around its configuration box."""
+    return box(
+        kind,
+        struct.pack(">6xH16xHHIII", 1, width, height, 0x480000, 0x480000, 0),
         struct.pack(">H32sHh", 1, b"", 24, -1),
-        box(b"avcC", _avcc(sps, pps)),
+        *parts,
     )
-    return _init(b"vide", b"Picture", full_box(b"vmhd", 0, 1, bytes(8)), entry, timescale, (first.width, first.height))
 
 
-def audio_init(channels: int, timescale: int = AUDIO_TIMESCALE) -> bytes:
-    """The initialisation of an Opus track of 1 or 2 channels.
+def opus(channels: int) -> Setup:
+    """The setup of Opus sound of 1 or 2 channels.
 
     Pre-skip is 0: nothing of what was sent is hidden from the ear. Raises InvalidInput `bad-channels`.
     """
@@ -77,45 +70,30 @@ def audio_init(channels: int, timescale: int = AUDIO_TIMESCALE) -> bytes:
         struct.pack(">6xH8xHH4xI", 1, channels, 16, 48_000 << 16),
         box(b"dOps", struct.pack(">BBHIhB", 0, channels, 0, 48_000, 0, 0)),
     )
+    return Setup("opus", entry)
+
+
+def initialisation(setup: Setup, timescale: int) -> bytes:
+    """The initialisation of a track: of a picture where the setup has a size, else of sound."""
+    if setup.width:
+        return _init(b"vide", b"Picture", full_box(b"vmhd", 0, 1, bytes(8)), setup, timescale)
     # A decoder that starts here needs 80 ms before it is itself again: 4 packets of 20 ms (Opus in ISOBMFF, 4.3.6.2).
     roll = full_box(b"sgpd", 2, 0, b"roll", struct.pack(">IIIh", 2, 1, 1, -4))
-    return _init(b"soun", b"Sound", full_box(b"smhd", 0, 0, bytes(4)), entry, timescale, (0, 0), roll)
-
-
-def _avcc(sps: Sequence[bytes], pps: Sequence[bytes]) -> bytes:
-    first = parse_sps(sps[0])
-    parts = [
-        struct.pack(">BBBBBB", 1, first.profile, first.constraints, first.level, 0xFC | 3, 0xE0 | len(sps)),
-        *(struct.pack(">H", len(nal)) + nal for nal in sps),
-        struct.pack(">B", len(pps)),
-        *(struct.pack(">H", len(nal)) + nal for nal in pps),
-    ]
-    if first.has_range_extensions:
-        parts.append(
-            struct.pack(
-                ">BBBB",
-                0xFC | first.chroma_format,
-                0xF8 | (first.luma_depth - 8),
-                0xF8 | (first.chroma_depth - 8),
-                0,
-            )
-        )
-    return b"".join(parts)
+    return _init(b"soun", b"Sound", full_box(b"smhd", 0, 0, bytes(4)), setup, timescale, roll)
 
 
 def _init(
     handler: bytes,
     name: bytes,
     media_header: bytes,
-    entry: bytes,
+    setup: Setup,
     timescale: int,
-    size: tuple[int, int],
     groups: bytes = b"",
 ) -> bytes:
     sound = handler == b"soun"
     tables = b"".join(
         (
-            full_box(b"stsd", 0, 0, struct.pack(">I", 1), entry),
+            full_box(b"stsd", 0, 0, struct.pack(">I", 1), setup.entry),
             full_box(b"stts", 0, 0, bytes(4)),
             full_box(b"stsc", 0, 0, bytes(4)),
             full_box(b"stsz", 0, 0, bytes(8)),
@@ -136,7 +114,7 @@ def _init(
         3,
         struct.pack(">IIIII8xhhhH", 0, 0, TRACK, 0, 0, 0, 0, 0x0100 if sound else 0, 0),
         _MATRIX,
-        struct.pack(">II", size[0] << 16, size[1] << 16),
+        struct.pack(">II", setup.width << 16, setup.height << 16),
     )
     movie_header = full_box(
         b"mvhd",

@@ -14,6 +14,7 @@ from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from recorder.clock import SenderClock
 from recorder.feed import FeedServer, Presence
+from recorder.fragments import Codec
 from recorder.peer import Connection, RtpHeader
 from recorder.sdp import Kind
 from recorder.ticker import CODEC_OF, RoomProfile, connection_event, viewer_event
@@ -100,9 +101,9 @@ class Cameras:
         meter.connection = connection
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
         now, sender = time.monotonic_ns(), SenderClock()
-        for kind in connection.codecs:
+        for kind, sent in connection.codecs.items():
             if (track := self._track(connection, kind)) is not None:
-                track.connect(connection.id, now, sender)
+                track.connect(connection.id, now, sender, sent.parameter_sets, Codec(sent.name.lower()))
         self._tell(connection_event(connection, connected=True))
 
     def rtp(

@@ -1,35 +1,28 @@
 """From RTP payloads to access units: what was sent, byte for byte, and whether all of it came.
 
-H.264 by RFC 6184, packetization modes 0 and 1 (single NAL unit, STAP-A, FU-A); Opus by RFC 7587. Payloads come in
-sequence order, holes told by `lost()`. Nothing is decoded, filtered, reordered or repaired: SEI messages may carry a
-camera's own signature.
+One file for each codec (`h264`, `h265`, `vp8`, `vp9`, `av1`, `opus`); here is what they give and what they share.
+Payloads come in sequence order, holes told by `lost()`. Nothing is decoded, filtered, reordered or repaired.
 """
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Protocol
 
-NAL_SLICE_IDR = 5
-NAL_SPS = 7
-NAL_PPS = 8
-_NAL_AUD = 9
-_STAP_A = 24
-_FU_A = 28
 MAX_UNIT = 16 * 1024 * 1024
 _MAX_PREAMBLE = 256 * 1024
-_MAX_OPUS_TICKS = 5760  # 120 ms at 48 kHz, RFC 6716 section 3.1
 
 
 @dataclass(frozen=True, slots=True)
 class AccessUnit:
     """One picture, or one Opus packet.
 
-    `rtp_time` is 32-bit, `arrival_ns` the local monotonic time of its first packet. `data` holds for H.264 each NAL
-    unit behind a 4-byte big-endian length, in the order sent, and for Opus the packet. `complete` is True only when
-    every packet of it is known to have come: a unit that is not holds what did come, and no more. `key` means that it
-    has an IDR slice. `parameter_sets` are the SPS and PPS NAL units inside, which also stay in `data`.
+    `rtp_time` is 32-bit, `arrival_ns` the local monotonic time of its first packet. `data` is what a file's sample
+    holds: H.264 and H.265 each NAL unit behind a 4-byte big-endian length, in the order sent; AV1 each OBU with its
+    size; VP8 and VP9 the frame, Opus the packet. `complete` is True only when every packet of it is known to have
+    come: a unit that is not holds what did come, and no more. `key` means that a decoder can begin here.
+    `parameter_sets` are what tells a decoder of the stream, in this unit: parameter set NAL units, AV1's sequence
+    header, the header of a VP8 or VP9 key frame. They also stay in `data`.
     """
 
     rtp_time: int
@@ -56,7 +49,7 @@ class PayloadCounters:
 
 
 class Depacketiser(Protocol):
-    """Both kinds, seen from the track. No payload makes one raise."""
+    """All kinds, seen from the track. No payload makes one raise."""
 
     counters: PayloadCounters
 
@@ -69,20 +62,19 @@ class Depacketiser(Protocol):
     def flush(self) -> list[AccessUnit]: ...
 
 
-class H264Depacketiser:
-    """Builds access units; one is complete on the marker bit, or when the timestamp changes, whichever comes first.
+class Assembler:
+    """What all pictures have in common: payloads of one timestamp are one unit.
 
-    NAL units that come before any slice belong to the picture after them (H.264, 7.4.1.2.3), so a marker on a packet
-    of parameter sets alone ends nothing. A NAL unit whose first fragment was lost gets its header back from the FU
-    indicator and header; one with a hole holds what came before and after it. Both are in a unit marked incomplete.
+    It is complete on the marker bit, or when the timestamp changes, whichever comes first; a marker before any part of
+    the picture itself (`_picture`) ends nothing. A codec says what a payload adds to the unit (`_append`), whether one
+    proves after a hole that nothing of its unit came before it (`_surely_first`), and what is left to do at the end of
+    a unit (`_close`).
     """
 
     __slots__ = (
         "_arrival_ns",
         "_complete",
         "_data",
-        "_fragment_at",
-        "_fragment_type",
         "_key",
         "_max_unit",
         "_packets",
@@ -90,14 +82,12 @@ class H264Depacketiser:
         "_sets",
         "_timestamp",
         "_uncertain",
-        "_uses_aud",
         "counters",
     )
 
     def __init__(self, max_unit: int = MAX_UNIT) -> None:
         self._max_unit = max_unit
         self._uncertain = False
-        self._uses_aud = False
         self.counters = PayloadCounters()
         self._timestamp: int | None = None
         self._packets = 0
@@ -152,8 +142,6 @@ class H264Depacketiser:
     def _reset(self) -> None:
         self._data = bytearray()
         self._sets: list[bytes] = []
-        self._fragment_at = -1
-        self._fragment_type = 0
         self._key = False
         self._picture = False
         self._complete = True
@@ -161,7 +149,7 @@ class H264Depacketiser:
         self._arrival_ns = 0
 
     def _finish(self) -> AccessUnit:
-        self._close_fragment()
+        self._close()
         unit = AccessUnit(
             rtp_time=self._timestamp or 0,
             data=bytes(self._data),
@@ -174,141 +162,12 @@ class H264Depacketiser:
         self._reset()
         return unit
 
-    def _surely_first(self, payload: bytes) -> bool:
-        """After a hole: does this packet prove that nothing of its unit came before it?"""
-        kind = payload[0] & 0x1F
-        if kind == _STAP_A and len(payload) > 3:
-            kind = payload[3] & 0x1F
-        return kind == _NAL_AUD or (kind == NAL_SPS and not self._uses_aud)
-
     def _append(self, payload: bytes) -> bool:
-        kind = payload[0] & 0x1F
-        if kind == _FU_A:
-            return self._append_fragment(payload)
-        self._close_fragment()
-        if 1 <= kind <= 23:
-            self._append_nal(payload)
-            return True
-        if kind == _STAP_A:
-            return self._append_aggregate(payload)
-        return False
+        """Add a payload that is not empty; False when it is malformed, and then nothing was added."""
+        raise NotImplementedError
 
-    def _append_nal(self, nal: bytes) -> None:
-        self._data += struct.pack(">I", len(nal))
-        self._data += nal
-        self._see(nal[0], nal)
-        # F = 1: a gateway on the way says that bits of this one are damaged (RFC 6184, 5.3).
-        if nal[0] & 0x80:
-            self._complete = False
+    def _surely_first(self, payload: bytes) -> bool:
+        raise NotImplementedError
 
-    def _see(self, header: int, nal: bytes | None) -> None:
-        kind = header & 0x1F
-        if kind <= NAL_SLICE_IDR:
-            self._picture = True
-            self._key = self._key or kind == NAL_SLICE_IDR
-        elif kind == _NAL_AUD:
-            self._uses_aud = True
-        elif nal is not None and kind in (NAL_SPS, NAL_PPS):
-            self._sets.append(nal)
-
-    def _append_aggregate(self, payload: bytes) -> bool:
-        nals = []
-        position = 1
-        while position < len(payload):
-            if position + 2 > len(payload):
-                return False
-            size = (payload[position] << 8) | payload[position + 1]
-            position += 2
-            nal = payload[position : position + size]
-            position += size
-            if not size or len(nal) < size or not 1 <= nal[0] & 0x1F <= 23:
-                return False
-            nals.append(nal)
-        for nal in nals:
-            self._append_nal(nal)
-        return bool(nals)
-
-    def _append_fragment(self, payload: bytes) -> bool:
-        if len(payload) < 2:
-            return False
-        indicator, fu = payload[0], payload[1]
-        kind, start, end = fu & 0x1F, fu & 0x80, fu & 0x40
-        if not 1 <= kind <= 23 or (start and end):
-            return False
-        if start or self._fragment_at < 0 or kind != self._fragment_type:
-            self._close_fragment()
-            if not start:
-                self._complete = False
-            self._fragment_at = len(self._data)
-            self._fragment_type = kind
-            header = (indicator & 0xE0) | kind
-            self._data += b"\0\0\0\0"
-            self._data.append(header)
-            self._see(header, None)
-            if header & 0x80:
-                self._complete = False
-        self._data += memoryview(payload)[2:]
-        if end:
-            self._end_fragment()
-        return True
-
-    def _end_fragment(self) -> None:
-        at = self._fragment_at
-        struct.pack_into(">I", self._data, at, len(self._data) - at - 4)
-        if self._fragment_type in (NAL_SPS, NAL_PPS):
-            self._sets.append(bytes(self._data[at + 4 :]))
-        self._fragment_at = -1
-
-    def _close_fragment(self) -> None:
-        if self._fragment_at >= 0:
-            self._complete = False
-            self._end_fragment()
-
-
-class OpusDepacketiser:
-    """RFC 7587: each payload is one Opus packet, so nothing is ever under construction."""
-
-    __slots__ = ("counters",)
-
-    def __init__(self) -> None:
-        self.counters = PayloadCounters()
-
-    def push(self, payload: bytes, marker: bool, timestamp: int, sequence: int, arrival_ns: int) -> list[AccessUnit]:
-        """Take one payload; give its access unit, or none when it breaks RFC 6716 (section 3.4) and was counted."""
-        if not payload:
-            self.counters.empty += 1
-            return []
-        if opus_ticks(payload) is None:
-            self.counters.malformed += 1
-            return []
-        return [AccessUnit(timestamp, payload, key=True, complete=True, arrival_ns=arrival_ns, packets=1)]
-
-    def lost(self) -> None:
-        """Nothing to mark: a packet came whole or did not come."""
-
-    def flush(self) -> list[AccessUnit]:
-        """Give nothing: nothing is under construction."""
-        return []
-
-
-_FRAME_TICKS = (
-    *((480, 960, 1920, 2880) * 3),
-    *((480, 960) * 2),
-    *((120, 240, 480, 960) * 4),
-)
-
-
-def opus_ticks(packet: bytes) -> int | None:
-    """Length of an Opus packet in 1/48000 s, from its first two bytes (RFC 6716, 3.1 and 3.2); None when malformed."""
-    if not packet:
-        return None
-    code = packet[0] & 3
-    frames = 1 if code == 0 else 2
-    if code == 3:
-        if len(packet) < 2:
-            return None
-        frames = packet[1] & 0x3F
-    if (code == 1 and not len(packet) & 1) or (code == 2 and len(packet) < 2):
-        return None
-    ticks = frames * _FRAME_TICKS[packet[0] >> 3]
-    return ticks if 0 < ticks <= _MAX_OPUS_TICKS else None
+    def _close(self) -> None:
+        """The unit ends here."""

@@ -6,22 +6,31 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .boxes import AUDIO_TIMESCALE, VIDEO_TIMESCALE
+from .decoder_setup import Setup
 from .depacketise import AccessUnit
 
 Event = dict[str, str | int | bool | None]
-ParameterSetPair = tuple[tuple[bytes, ...], tuple[bytes, ...]]
 
 
 class Codec(StrEnum):
-    """What a track is sent in."""
+    """What a track is sent in: the name of its RTP payload format (RFC 6184, 7798, 7741, 9628, 7587), in lower case."""
 
     H264 = "h264"
+    VP9 = "vp9"
+    AV1 = "av1"
+    VP8 = "vp8"
+    H265 = "h265"
     OPUS = "opus"
+
+    @property
+    def video(self) -> bool:
+        """Whether it is a picture's."""
+        return self is not Codec.OPUS
 
     @property
     def timescale(self) -> int:
         """RTP clock rate and media timescale, in ticks a second."""
-        return VIDEO_TIMESCALE if self is Codec.H264 else AUDIO_TIMESCALE
+        return VIDEO_TIMESCALE if self.video else AUDIO_TIMESCALE
 
 
 class Gap(StrEnum):
@@ -43,15 +52,15 @@ class Gap(StrEnum):
 class Heard:
     """An access unit as the track heard it. `index` counts units of the track, `stream` stretches of one RTP time.
 
-    `rtp` is extended; `sets` are (SPS, PPS) in force, on key frames that a decoder can start at, else None; `lost` and
-    `malformed` count packets since the unit before.
+    `rtp` is extended; `setup` is what a decoder that starts at it is told: on whole key frames and on every sound, else
+    None; `lost` and `malformed` count packets since the unit before.
     """
 
     index: int
     stream: int
     rtp: int
     unit: AccessUnit
-    sets: ParameterSetPair | None = None
+    setup: Setup | None = None
     lost: int = 0
     malformed: int = 0
 

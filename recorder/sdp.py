@@ -3,7 +3,13 @@
 aiortc never sees a client's own text. An offer is parsed here, a codec is chosen for each medium, and `canonical()`
 writes a small offer of our own that holds nothing but what was chosen; aiortc answers that. `answer()` then puts the
 client's payload types, format parameters and refused sections back. So a client's odd line reaches no further than this
-module, and any H.264 profile and level is echoed as it was offered, whatever aiortc knows.
+module, and any codec, profile and level is echoed as it was offered, whatever aiortc knows.
+
+Of several codecs the best for what comes after is taken, not the client's first (RFC 3264, section 6.1, leaves it to
+the answerer). H.264: coded by cameras' own hardware, and shown by every browser but a Firefox without its OpenH264
+download, every player and every court. VP9, then AV1: shown live and from the store by every browser, but a browser
+camera codes them on its processor, AV1 at the greater cost. VP8: shown live by every browser, stored by few players.
+H.265 last: shown only where the viewer's own hardware can. A viewer is sent what the camera sends, or nothing.
 
 Bundle-only sections (RFC 9143, section 6) carry no transport lines of their own: RFC 9725's own example offer is such a
 one. They take those of the first section in the bundle. Nothing here does I/O.
@@ -11,6 +17,8 @@ one. They take those of the first section in the bundle. Nothing here does I/O.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +34,7 @@ LIMIT = 64 * 1024
 MOST_CANDIDATES = 16
 
 _MEDIA = re.compile(r"m=(\w+) (\d{1,5})(?:/\d+)? ([A-Z/]+)((?: [\x21-\x7e]+)+)")
+_ENCODING = re.compile(r"(\w{3,8})/(\d{4,6})(?:/(\d))?")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{4,256}")
 _FINGERPRINT = re.compile(r"(sha-256|sha-384|sha-512) ((?:[0-9A-F]{2}:){31,63}[0-9A-F]{2})", re.IGNORECASE)
@@ -36,7 +45,19 @@ _SETUP = ("actpass", "active", "passive")
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 # 4:2:0, 8 bits: what browsers and courtroom players decode. 0x42 baseline, 0x4d main, 0x58 extended, 0x64 high.
 _H264_PROFILES = ("42", "4d", "58", "64")
+_NAMES = {name.lower(): name for name in ("H264", "VP9", "AV1", "VP8", "H265", "opus")}
+"""As the formats are registered, the best first."""
+_RANKS = {name: rank for rank, name in enumerate(_NAMES.values())}
+_SPOKEN = {"H264": "H.264", "H265": "H.265", "opus": "Opus"}
 _FEEDBACK: Mapping[str, tuple[str, ...]] = {"video": ("nack", "nack pli", "ccm fir", "goog-remb"), "audio": ("nack",)}
+_NOT_RECORDED = (
+    "has no codec that can be recorded: H.264 (4:2:0, not interleaved), VP9, AV1, VP8 or H.265, and Opus. "
+    "Choose one in the camera's settings."
+)
+_NOT_SHOWN = (
+    "has no {}, which is what the camera sends. Watch in Chrome or Edge: Firefox has no H.264 without its OpenH264 "
+    "download, and H.265 needs a computer whose own hardware decodes it."
+)
 # Fixed in the canonical offer, because aiortc knows neither payload types below 96 nor every profile and level.
 _CANONICAL: Mapping[str, tuple[int, str, str]] = {
     "video": (102, "H264/90000", "packetization-mode=1;profile-level-id=42e01f"),
@@ -74,10 +95,56 @@ class Codec:
 
     @property
     def accepted(self) -> bool:
-        """Whether it can be recorded: H.264 4:2:0 in packetization mode 1, or Opus."""
-        if self.name == "H264":
-            return self.parameters.get("packetization-mode") == "1" and (self.profile or "")[:2] in _H264_PROFILES
-        return self.name == "opus" and self.clock_rate == 48000
+        """Whether it can be recorded: pictures of 4:2:0, Opus at 48 kHz."""
+        return self.clock_rate == (90000 if self.kind == "video" else 48000) and _accepted(self.name, self.parameters)
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """The less the better. H.264 that may fragment NAL units comes before H.264 that may not."""
+        return _RANKS[self.name], self.parameters.get("packetization-mode") != "1"
+
+    @property
+    def variant(self) -> str:
+        """What of the parameters a decoder must be made for: H.264's profile (with its constraints), the others'."""
+        match self.name:
+            case "H264":
+                return (self.profile or "")[:4]
+            case "VP9":
+                return self.parameters.get("profile-id", "0")
+            case "H265":
+                return self.parameters.get("profile-id", "1")
+        return ""
+
+    def shows(self, sent: Codec) -> bool:
+        """Whether who offers this can decode the other; decoders of H.264 know more profiles than they name."""
+        return self.name == sent.name and (self.name == "H264" or self.variant == sent.variant)
+
+    @property
+    def parameter_sets(self) -> tuple[bytes, ...]:
+        """Parameter sets told beforehand, for senders that do not repeat them in the stream (RFC 6184, RFC 7798)."""
+        found = []
+        for name in ("sprop-vps", "sprop-sps", "sprop-pps", "sprop-parameter-sets"):
+            for text in self.parameters.get(name, "").split(","):
+                with contextlib.suppress(ValueError):  # told in vain: they have to come in the stream
+                    found.append(base64.b64decode(text, validate=True))
+        return tuple(each for each in found if each)
+
+
+def _accepted(name: str, parameters: Mapping[str, str]) -> bool:
+    """RFC 6184, 8.1; RFC 9628, 6; AV1's RTP payload format, 7.2; RFC 7798, 7.1. VP8 and Opus have nothing to choose."""
+    match name:
+        case "H264":
+            profile = parameters.get("profile-level-id", "42000a").lower()[:2]
+            return parameters.get("packetization-mode", "0") in ("0", "1") and profile in _H264_PROFILES
+        case "VP9":
+            return parameters.get("profile-id", "0") in ("0", "2")
+        case "AV1":
+            return parameters.get("profile", "0") == "0"
+        case "H265":
+            # With a decoding order of its own each payload would have a number before it.
+            in_order = parameters.get("sprop-max-don-diff", "0") == "0" and parameters.get("tx-mode", "SRST") == "SRST"
+            return in_order and parameters.get("profile-id", "1") in ("1", "2")
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +191,18 @@ class Offer:
         return next(s for s in self.sections if not s.disabled).fingerprints[0]
 
     def publisher(self) -> tuple[Choice, ...]:
-        """What is recorded of a camera's or microphone's offer: its first H.264, its Opus, or both.
+        """What is recorded of a camera's or microphone's offer: of each medium the codec that ranks best, and of that
+        the client's first.
 
         Raises InvalidInput: `too-many-media`, `wrong-direction`, `codec-unsupported`, `no-media`.
         """
         chosen = self._choose(("sendonly", "sendrecv"), "A camera must send: offer its media as sendonly.")
         if not chosen:
-            raise InvalidInput("The offer has nothing to record: offer H.264, Opus, or both.", code="no-media")
+            raise InvalidInput("The offer has nothing to record: offer a picture, sound, or both.", code="no-media")
         return chosen
 
     def viewer(self, camera: Mapping[Kind, Codec]) -> tuple[Choice, ...]:
-        """What a viewer is sent of a camera: for video the H.264 nearest to the camera's profile.
+        """What a viewer is sent of a camera: what the camera sends, with the profile nearest to its.
 
         Raises InvalidInput: `too-many-media`, `wrong-direction`, `codec-unsupported`, `no-video`.
         """
@@ -158,16 +226,16 @@ class Offer:
             if section.direction not in directions:
                 raise InvalidInput(sentence, code="wrong-direction")
             codecs = [codec for codec in section.codecs if codec.accepted]
+            if camera is None:
+                codecs.sort(key=lambda codec: codec.rank)
+                refusal = _NOT_RECORDED
+            else:
+                sent = camera[section.media]
+                codecs = [codec for codec in codecs if codec.shows(sent)]
+                codecs.sort(key=lambda codec, sent=sent: (codec.rank, codec.variant != sent.variant))  # type: ignore[misc]
+                refusal = _NOT_SHOWN.format(_SPOKEN.get(sent.name, sent.name))
             if not codecs:
-                wanted = "H.264 (packetization-mode=1, 4:2:0)" if section.media == "video" else "Opus"
-                raise InvalidInput(
-                    f"The offer's {section.media} section has no {wanted}. Choose it in the camera's settings, or use "
-                    "Chrome or Edge: Firefox cannot without its OpenH264 download.",
-                    code="codec-unsupported",
-                )
-            if camera is not None:
-                wanted_profile = (camera[codecs[0].kind].profile or "")[:4]
-                codecs.sort(key=lambda codec: (codec.profile or "")[:4] != wanted_profile)
+                raise InvalidInput(f"The offer's {section.media} section {refusal}", code="codec-unsupported")
             chosen.append(Choice(section, codecs[0]))
         return tuple(chosen)
 
@@ -241,7 +309,7 @@ def _section(lines: list[str], session: list[str]) -> Section:
 
 
 def _codecs(media: str, formats: list[str], lines: list[str]) -> Iterator[Codec]:
-    """The section's H.264 and Opus formats, in the client's order of preference. Other formats are passed over."""
+    """The section's formats that we know, in the client's order of preference. Others are passed over."""
     if media not in KINDS:
         return
     kind: Kind = "video" if media == "video" else "audio"
@@ -253,15 +321,22 @@ def _codecs(media: str, formats: list[str], lines: list[str]) -> Iterator[Codec]
         if rest.lower().startswith("rtx/") and format_.isdecimal() and int(format_) < 128
     }
     for format_ in formats:
-        encoding = re.fullmatch(r"(H264|opus)/(\d{4,6})(?:/(\d))?", maps.get(format_, ""), re.IGNORECASE)
-        if encoding is None or not format_.isdecimal() or not 0 <= int(format_) < 128:
+        encoding = _ENCODING.fullmatch(maps.get(format_, ""))
+        name = _NAMES.get(encoding[1].lower(), "") if encoding is not None else ""
+        if (
+            encoding is None
+            or (kind == "audio") != (name == "opus")
+            or not name
+            or not format_.isdecimal()
+            or not 0 <= int(format_) < 128
+        ):
             continue
         feedback = [
             value.partition(" ")[2] for value in _attributes(lines, "rtcp-fb") if value.split(" ")[0] in (format_, "*")
         ]
         yield Codec(
             kind=kind,
-            name="H264" if encoding[1].lower() == "h264" else "opus",
+            name=name,
             payload_type=int(format_),
             clock_rate=int(encoding[2]),
             channels=int(encoding[3]) if encoding[3] else None,

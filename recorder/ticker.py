@@ -10,13 +10,13 @@ from evidence_store.sealing.tick import Kind, Message
 from recorder.box_reader import parse_init
 from recorder.feed import Presence
 from recorder.fragments import Codec, Event, Fragment
-from recorder.parameter_sets import codec_string, parse_sps
 from recorder.peer import Connection
 from recorder.sealer import Tick, gap_record
 
 AUDIO_STEP, VIDEO_STEP, INIT_STEP = 4096, 1, 1024
 """What messages are padded to: docs/formats/tick.md#messages."""
 CODEC_OF = {"video": Codec.H264, "audio": Codec.OPUS}
+"""What a track is taken for until a camera connects and says what it sends."""
 _MOST_EVENTS = 4096
 
 
@@ -114,11 +114,10 @@ def viewer_event(presence: Presence) -> Record:
 
 def describe_init(init: bytes) -> Record:
     """What may be known of an init without a key: the codec (RFC 6381), and a picture's size in pixels."""
-    parsed = parse_init(init)
-    if not parsed.sps:
-        return {"codec": "opus"}
-    sps = parse_sps(parsed.sps[0])
-    return {"codec": codec_string(parsed.sps[0]), "height": sps.height, "width": sps.width}
+    setup = parse_init(init).setup
+    return (
+        {"codec": setup.codec, "height": setup.height, "width": setup.width} if setup.width else {"codec": setup.codec}
+    )
 
 
 def track_event(entry: TrackEntry, event: Event, origin_utc_ns: int) -> Record:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
-from .boxes import VIDEO_TIMESCALE, Sample, audio_init, fragment, video_init
+from .boxes import VIDEO_TIMESCALE, Sample, fragment, initialisation
 from .clock import SECOND_NS, Mapping, StreamClock
-from .depacketise import AccessUnit, opus_ticks
-from .fragments import Codec, Cut, Event, Fragment, Gap, Heard, ParameterSetPair
-from .parameter_sets import codec_string
+from .decoder_setup import Setup
+from .depacketise import AccessUnit
+from .fragments import Codec, Cut, Event, Fragment, Gap, Heard
+from .opus import opus_ticks
 
 MAX_PENDING = 128 * 1024 * 1024
 _MAX_UNITS = 65_536
@@ -29,7 +30,7 @@ class _Laid:
     present: int
     heard: Heard
     epoch: int
-    codec: str
+    setup: Setup | None
     mapping: Mapping
     pre_roll: bool
     init: bytes | None
@@ -65,8 +66,7 @@ class Timeline:
     _stream: int = -1
     _delay_ns: int | None = None
     _epoch: int = -1
-    _epoch_codec: str = ""
-    _sets: ParameterSetPair | None = None
+    _setup: Setup | None = None
     _need_key: bool = False
     _resumed: bool = False
     _index: int = -1
@@ -81,7 +81,7 @@ class Timeline:
     _events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._need_key = self.codec is Codec.H264
+        self._need_key = self.codec.video
 
     @property
     def _hole(self) -> int:
@@ -95,7 +95,7 @@ class Timeline:
 
     def need_key(self) -> None:
         """A new decoder state begins: for pictures, nothing is laid before a key frame."""
-        self._need_key = self.codec is Codec.H264
+        self._need_key = self.codec.video
 
     def resume(self, started_ns: int) -> None:
         """Go on after `close`, on the same timeline."""
@@ -119,7 +119,7 @@ class Timeline:
         if self._resumed and heard.index != self._index + 1:
             self.need_key()
         self._resumed = False
-        if self._need_key and heard.sets is None:
+        if self._need_key and heard.setup is None:
             self.gap(Gap.NO_KEY_FRAME, units=1)
             return
         if self._bytes + len(unit.data) > self.max_pending or len(self._laid) >= _MAX_UNITS:
@@ -132,7 +132,7 @@ class Timeline:
         present = mapping.media_time(heard.rtp)
         if present < 0:
             # Older than the take. A sound before it is none of ours; a picture needs the next key frame instead.
-            if self.codec is Codec.H264:
+            if self.codec.video:
                 self.gap(Gap.NO_KEY_FRAME, units=1)
                 self.need_key()
             return
@@ -151,7 +151,7 @@ class Timeline:
         self._index = heard.index
         self._bytes += len(heard.unit.data)
         pre_roll = heard.unit.arrival_ns < self.started_ns
-        self._laid.append(_Laid(present, heard, self._epoch, self._epoch_codec, mapping, pre_roll, init))
+        self._laid.append(_Laid(present, heard, self._epoch, self._setup, mapping, pre_roll, init))
         self.end = max(self.end, present + self._estimate(heard.unit))
 
     def gap(self, reason: Gap, packets: int = 0, units: int = 0) -> None:
@@ -238,7 +238,7 @@ class Timeline:
             track=self.track,
             epoch=first.epoch,
             init=first.init,
-            codec=first.codec,
+            codec="" if first.setup is None else first.setup.codec,
             data=fragment(self._sequence, decode[0], samples),
             timescale=self.codec.timescale,
             sequence=self._sequence,
@@ -247,7 +247,7 @@ class Timeline:
             last=max(one.present for one in run),
             duration=decode[-1] - decode[0],
             samples=len(run),
-            key_frames=tuple(one.present for one in run if self.codec is Codec.H264 and _starts(one.heard.unit)),
+            key_frames=tuple(one.present for one in run if self.codec.video and _starts(one.heard.unit)),
             incomplete=sum(not one.heard.unit.complete for one in run),
             pre_roll=sum(one.pre_roll for one in run),
             mapping=mapping.number,
@@ -284,7 +284,7 @@ class Timeline:
         media = self._media(local_ns)
         if before is not None:
             media = max(media, self.end)
-        elif self.codec is Codec.H264 and heard.unit.arrival_ns >= self.started_ns:
+        elif self.codec.video and heard.unit.arrival_ns >= self.started_ns:
             # The first key frame after a start with nothing in memory: rather shown a moment late than lost.
             media = max(media, 0)
         utc = clock.utc_ns(heard.rtp)
@@ -306,20 +306,12 @@ class Timeline:
         return mapping
 
     def _enter_epoch(self, heard: Heard, present: int) -> bytes | None:
-        if self.codec is Codec.OPUS:
-            if self._epoch >= 0:
-                return None
-            # RFC 7587, 7: Opus is always announced as two channels; each packet says for itself what it has.
-            init, codec = audio_init(2), "opus"
-        else:
-            if heard.sets is None or heard.sets == self._sets:
-                return None
-            self._sets = heard.sets
-            init, codec = video_init(*heard.sets), codec_string(heard.sets[0][0])
+        if heard.setup is None or heard.setup == self._setup:
+            return None
+        self._setup = heard.setup
         self._epoch += 1
-        self._epoch_codec = codec
-        self._say({"type": "epoch", "number": self._epoch, "media_time": present, "codec": codec})
-        return init
+        self._say({"type": "epoch", "number": self._epoch, "media_time": present, "codec": heard.setup.codec})
+        return initialisation(heard.setup, self.codec.timescale)
 
     def _close_gap(self, until: int) -> None:
         gap, self._gap = self._gap, None
@@ -343,7 +335,7 @@ class Timeline:
         self._events.append(event)
 
     def _estimate(self, unit: AccessUnit) -> int:
-        if self.codec is Codec.OPUS:
+        if not self.codec.video:
             return opus_ticks(unit.data) or 1
         return self._delta
 

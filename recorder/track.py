@@ -15,9 +15,9 @@ from typing import Protocol
 from evidence_store.errors import Conflict
 
 from .clock import SECOND_NS, SenderClock, StreamClock
-from .depacketise import AccessUnit, Depacketiser, H264Depacketiser, OpusDepacketiser
+from .codecs import WAYS
+from .depacketise import AccessUnit, Depacketiser
 from .fragments import Codec, Cut, Gap, Heard
-from .parameter_sets import ParameterSets
 from .reorder import PATIENCE_NS, Lost, Reorder
 from .timeline import Timeline
 
@@ -62,14 +62,14 @@ _Packet = tuple[bytes, bool, int, int, int]
 class _Connection:
     """All that begins anew with a connection."""
 
-    __slots__ = ("clock", "identifier", "packets", "payloads", "sets")
+    __slots__ = ("clock", "identifier", "packets", "payloads", "setups")
 
     def __init__(self, identifier: str, codec: Codec, sender: SenderClock, patience_ns: int) -> None:
         self.identifier = identifier
         self.packets: Reorder[_Packet] = Reorder(patience_ns)
-        self.payloads: Depacketiser = H264Depacketiser() if codec is Codec.H264 else OpusDepacketiser()
+        self.payloads: Depacketiser = WAYS[codec].depacketiser()
         self.clock = StreamClock(codec.timescale, sender)
-        self.sets = ParameterSets()
+        self.setups = WAYS[codec].setups()
 
 
 class Track:
@@ -116,17 +116,25 @@ class Track:
         return self._connection is not None
 
     def connect(
-        self, connection_id: str, now_ns: int, sender: SenderClock, parameter_sets: Iterable[bytes] = ()
+        self,
+        connection_id: str,
+        now_ns: int,
+        sender: SenderClock,
+        parameter_sets: Iterable[bytes] = (),
+        codec: Codec | None = None,
     ) -> None:
         """A sender's stream (one SSRC) begins; one that is still there ends first.
 
-        The tracks of one sender share its `sender`. `parameter_sets` are SPS and PPS told in the SDP
-        (sprop-parameter-sets), for senders that don't repeat them in the stream.
+        The tracks of one sender share its `sender`. `parameter_sets` are those told in the SDP
+        (sprop-parameter-sets), for senders that don't repeat them in the stream. `codec`: another of the same kind, as
+        when a browser comes in the place of a camera.
         """
         if self._connection is not None:
             self.disconnect(now_ns)
+        if codec is not None:
+            self.codec = codec
         self._connection = _Connection(connection_id, self.codec, sender, self._patience_ns)
-        self._past.malformed += self._connection.sets.see(parameter_sets)
+        self._past.malformed += self._connection.setups.see(parameter_sets)
         self._new_stream()
 
     def disconnect(self, now_ns: int) -> None:
@@ -177,7 +185,7 @@ class Track:
 
         There is none yet, a loss has damaged the picture since, or the last one is over 2 s old.
         """
-        if self.codec is not Codec.H264 or self._connection is None:
+        if not self.codec.video or self._connection is None:
             return False
         if not self._kept or self._broken or self._lost or self.last_arrival_ns is None:
             return True
@@ -193,10 +201,10 @@ class Track:
         if self._connection is None:
             return None
         self._forget_stale(now_ns)
-        if self.codec is Codec.H264 and not self._kept:
+        if self.codec.video and not self._kept:
             return now_ns - LEEWAY_NS
         for heard in self._kept:
-            if self.codec is Codec.H264 or now_ns - heard.unit.arrival_ns <= LEEWAY_NS:
+            if self.codec.video or now_ns - heard.unit.arrival_ns <= LEEWAY_NS:
                 return min(self._connection.clock.local_ns(heard.rtp)[0], now_ns)
         return None
 
@@ -221,7 +229,7 @@ class Track:
         self._forget_stale(now_ns)
         for heard in self._kept:
             timeline.lay(heard, connection.identifier, connection.clock)
-        if timeline.empty and self.codec is Codec.H264:
+        if timeline.empty and self.codec.video:
             timeline.gap(Gap.NO_KEY_FRAME)
 
     def cut(self, now_ns: int) -> Cut:
@@ -284,13 +292,13 @@ class Track:
         if jumped:
             self._new_stream()
         if unit.parameter_sets:
-            self._past.malformed += connection.sets.see(unit.parameter_sets)
-        sets = connection.sets.snapshot() if unit.key and unit.complete and self.codec is Codec.H264 else None
-        if sets is not None:
+            self._past.malformed += connection.setups.see(unit.parameter_sets)
+        setup = connection.setups.setup() if unit.key and unit.complete else None
+        if setup is not None:
             self._broken = False
         elif self._lost or self._dropped or not unit.complete:
             self._broken = True
-        heard = Heard(self._index, self._stream, rtp, unit, sets, self._lost, self._dropped)
+        heard = Heard(self._index, self._stream, rtp, unit, setup, self._lost, self._dropped)
         self._index += 1
         self._lost = self._dropped = 0
         self._past.units += 1
@@ -301,9 +309,9 @@ class Track:
 
     def _keep(self, heard: Heard) -> None:
         kept = self._kept
-        if heard.sets is not None:
+        if heard.setup is not None and self.codec.video:
             self._forget()
-        elif self.codec is Codec.H264 and not kept:
+        elif self.codec.video and not kept:
             return
         kept.append(heard)
         self._kept_bytes += len(heard.unit.data)
@@ -312,7 +320,7 @@ class Track:
     def _forget_stale(self, now_ns: int) -> None:
         kept, oldest_ns = self._kept, now_ns - self._preroll_ns
         while kept and (kept[0].unit.arrival_ns < oldest_ns or self._kept_bytes > self._preroll_bytes):
-            if self.codec is Codec.H264:
+            if self.codec.video:
                 # Without its key frame nothing of the rest could be shown.
                 self._forget()
             else:

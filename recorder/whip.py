@@ -39,6 +39,7 @@ _STATUS_OF_CODE = {
     "no-precondition": HTTPStatus.PRECONDITION_REQUIRED,
     "precondition-failed": HTTPStatus.PRECONDITION_FAILED,
     "no-ice-restart": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "no-renegotiation": HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 _STATUS_OF_KIND: tuple[tuple[type[VidneError], HTTPStatus], ...] = (
     (InvalidInput, HTTPStatus.BAD_REQUEST),

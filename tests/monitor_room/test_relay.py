@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from monitor_room.relay import REMEMBERED, ClockPair, Renumbering, Source, SourcePacket, begins_key_frame
+from monitor_room.relay import REMEMBERED, ClockPair, Renumbering, Source, SourcePacket
 from recorder.sdp import Codec
 
 VIDEO = Codec("video", "H264", 96, 90_000, None)
@@ -22,27 +22,6 @@ def numbers(written: bytes | None) -> tuple[int, int, int, int]:
     assert written is not None
     _, second, sequence, timestamp, ssrc = struct.unpack_from("!BBHLL", written)
     return second, sequence, timestamp, ssrc
-
-
-@pytest.mark.parametrize(
-    ("payload", "begins"),
-    [
-        (b"\x67sps", True),
-        (b"\x65idr", True),
-        (b"\x41slice", False),
-        (b"\x06sei", False),
-        (b"\x7c\x85idr", True),
-        (b"\x7c\x05idr", False),
-        (b"\x7c\x81slice", False),
-        (b"\x78\x00\x02\x09\x10\x00\x02\x67\x64", True),
-        (b"\x78\x00\x02\x09\x10\x00\x02\x41\x64", False),
-        (b"\x78\x00", False),
-        (b"", False),
-    ],
-    ids=["sps", "idr", "slice", "sei", "fu_start", "fu_middle", "fu_slice", "stap_sps", "stap_slice", "cut", "empty"],
-)
-def test_where_a_key_frame_begins(payload: bytes, begins: bool) -> None:
-    assert begins_key_frame(payload) is begins
 
 
 def test_a_joiners_burst_begins_with_the_key_pictures_first_packet() -> None:

@@ -6,7 +6,10 @@ import pytest
 
 from evidence_store.errors import InvalidInput
 from recorder.box_reader import ParsedFragment, ParsedInit, boxes, parse_fragment, parse_init
-from recorder.boxes import Sample, audio_init, fragment, video_init
+from recorder.boxes import Sample, fragment, initialisation, opus
+from recorder.decoder_setup import Setup
+from recorder.h264_setup import avc1
+from recorder.vpx_setup import vp08
 
 from .payloads import IDR, PPS, PPS_HD, SLICE, SPS, SPS_HD, lengths
 
@@ -31,26 +34,29 @@ def test_fragment_reads_back(sequence: int, base: int, samples: tuple[Sample, ..
 
 
 @pytest.mark.parametrize(
-    ("init", "parsed"),
+    ("setup", "timescale"),
     [
-        pytest.param(video_init([SPS], [PPS]), ParsedInit(90_000, (SPS,), (PPS,)), id="baseline"),
-        pytest.param(video_init([SPS_HD], [PPS_HD]), ParsedInit(90_000, (SPS_HD,), (PPS_HD,)), id="high"),
-        pytest.param(
-            video_init([SPS], [PPS, b"\x68\x5a"], 1000), ParsedInit(1000, (SPS,), (PPS, b"\x68\x5a")), id="two"
-        ),
-        pytest.param(audio_init(1), ParsedInit(48_000, channels=1), id="mono"),
-        pytest.param(audio_init(2), ParsedInit(48_000, channels=2), id="stereo"),
+        pytest.param(avc1((SPS,), (PPS,)), 90_000, id="baseline"),
+        pytest.param(avc1((SPS_HD,), (PPS_HD,)), 90_000, id="high"),
+        pytest.param(avc1((SPS,), (PPS, b"\x68\x5a")), 1000, id="two"),
+        pytest.param(vp08(0, 640, 360), 90_000, id="vp8"),
+        pytest.param(opus(1), 48_000, id="mono"),
+        pytest.param(opus(2), 48_000, id="stereo"),
     ],
 )
-def test_init_reads_back(init: bytes, parsed: ParsedInit) -> None:
-    assert parse_init(init) == parsed
+def test_init_reads_back(setup: Setup, timescale: int) -> None:
+    init = initialisation(setup, timescale)
+    assert parse_init(init) == ParsedInit(setup, timescale)
     assert [kind for kind, _ in boxes(init)] == [b"ftyp", b"moov"]
+
+
+PICTURE, SOUND = initialisation(avc1((SPS,), (PPS,)), 90_000), initialisation(opus(2), 48_000)
 
 
 def test_high_profile_says_chroma_and_depth() -> None:
     high = bytes.fromhex("677a001fb6cd9405005bb011000003000100000300320f183196")
-    assert b"\xfe\xfa\xfa\x00" in video_init([high], [PPS])
-    assert b"\xfd\xf8\xf8\x00" in video_init([SPS_HD], [PPS_HD])
+    assert b"\xfe\xfa\xfa\x00" in avc1((high,), (PPS,)).entry
+    assert b"\xfd\xf8\xf8\x00" in avc1((SPS_HD,), (PPS_HD,)).entry
 
 
 GOOD = fragment(3, 9000, (KEY, DELTA))
@@ -93,10 +99,10 @@ def test_every_flipped_bit_outside_media_is_seen_or_changes_what_is_read() -> No
     "data",
     [
         pytest.param(GOOD, id="a_fragment"),
-        pytest.param(video_init([SPS], [PPS])[:-1], id="cut_short"),
-        pytest.param(video_init([SPS], [PPS]).replace(b"isom", b"mp42").replace(b"iso6", b"mp42"), id="other_brand"),
-        pytest.param(audio_init(2).replace(b"roll", b"prol"), id="other_group"),
-        pytest.param(audio_init(2).replace(b"Opus", b"mp4a"), id="other_codec"),
+        pytest.param(PICTURE[:-1], id="cut_short"),
+        pytest.param(PICTURE.replace(b"isom", b"mp42").replace(b"iso6", b"mp42"), id="other_brand"),
+        pytest.param(SOUND.replace(b"roll", b"prol"), id="other_group"),
+        pytest.param(SOUND.replace(b"Opus", b"mp4a"), id="other_codec"),
     ],
 )
 def test_malformed_init(data: bytes) -> None:
@@ -120,9 +126,9 @@ def test_what_a_fragment_cannot_hold(sequence: int, base: int, samples: tuple[Sa
     assert caught.value.code == "bad-fragment"
 
 
-@pytest.mark.parametrize(("sps", "pps"), [([], [PPS]), ([SPS], []), ([SPS[:5]], [PPS]), ([SPS] * 32, [PPS])])
-def test_what_an_init_cannot_hold(sps: list[bytes], pps: list[bytes]) -> None:
+@pytest.mark.parametrize(("sps", "pps"), [((), (PPS,)), ((SPS,), ()), ((SPS[:5],), (PPS,)), ((SPS,) * 32, (PPS,))])
+def test_what_an_init_cannot_hold(sps: tuple[bytes, ...], pps: tuple[bytes, ...]) -> None:
     with pytest.raises(InvalidInput):
-        video_init(sps, pps)
+        avc1(sps, pps)
     with pytest.raises(InvalidInput):
-        audio_init(6)
+        opus(6)

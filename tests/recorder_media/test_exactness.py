@@ -8,9 +8,10 @@ from random import Random
 import pytest
 
 from recorder.box_reader import parse_fragment, parse_init
-from recorder.boxes import fragment, video_init
+from recorder.boxes import fragment, initialisation
 from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Fragment
+from recorder.h264_setup import avc1
 from recorder.track import Track
 
 from .clips import SEI_PATTERN, Clip, decode, files, make_clip, paced, packets, run, sent_by_ffmpeg, sound_packets
@@ -183,4 +184,4 @@ def test_an_initialisation_alone_opens(clip: Clip) -> None:
     sets = [nal for _, nals in clip.pictures for nal in nals]
     sps = next(nal for nal in sets if nal[0] & 0x1F == 7)
     pps = next(nal for nal in sets if nal[0] & 0x1F == 8)
-    assert list(packets(video_init([sps], [pps]))) == []
+    assert list(packets(initialisation(avc1((sps,), (pps,)), 90_000))) == []

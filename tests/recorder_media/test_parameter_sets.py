@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from evidence_store.errors import InvalidInput
-from recorder.parameter_sets import ParameterSets, codec_string, parse_pps, parse_sps
+from recorder.h264_setup import ParameterSets, avc1, parse_pps, parse_sps
 
 from .payloads import PPS, PPS_HD, SPS, SPS_HD
 
@@ -33,7 +33,7 @@ def test_sps(sps: str, size: tuple[int, int], codec: str, chroma: int, depth: in
     parsed = parse_sps(bytes.fromhex(sps))
     assert (parsed.width, parsed.height) == size
     assert (parsed.chroma_format, parsed.luma_depth, parsed.chroma_depth) == (chroma, depth, depth)
-    assert codec_string(bytes.fromhex(sps)) == codec
+    assert avc1((bytes.fromhex(sps),), (PPS,)).codec == codec
 
 
 @pytest.mark.parametrize(

@@ -81,13 +81,97 @@ async def test_only_senders_that_heed_remb_are_given_the_bitrate_hint() -> None:
 
 
 @pytest.mark.parametrize(
-    "fmtp", ["packetization-mode=0;profile-level-id=42e01f", "packetization-mode=1;profile-level-id=f4001f"]
+    ("encoding", "fmtp"),
+    [
+        ("H264/90000", "packetization-mode=2;profile-level-id=42e01f"),
+        ("H264/90000", "packetization-mode=1;profile-level-id=f4001f"),
+        ("VP9/90000", "profile-id=1"),
+        ("AV1/90000", "profile=1"),
+        ("H265/90000", "profile-id=4"),
+        ("H265/90000", "sprop-max-don-diff=1"),
+        ("H263/90000", "x=1"),
+        ("VP8/8000", "x=1"),
+        ("opus/48000", "x=1"),
+    ],
 )
-def test_what_cannot_be_recorded_is_refused(fmtp: str) -> None:
-    old = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c2a"
+def test_what_cannot_be_recorded_is_refused(encoding: str, fmtp: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        parse_offer(BUNDLE_ONLY.replace(old, fmtp).encode()).publisher()
+        parse_offer(pictures((96, encoding, fmtp)).encode()).publisher()
     assert refused.value.code == "codec-unsupported"
+
+
+def pictures(*formats: tuple[int, str, str]) -> str:
+    """An offer of sound, and a picture in these formats, each with its retransmission one number above."""
+    head, _, _ = BUNDLE_ONLY.partition("m=video")
+    numbers = " ".join(f"{number} {number + 1}" for number, _, _ in formats)
+    text = head + f"m=video 0 UDP/TLS/RTP/SAVPF {numbers}\na=mid:1\na=bundle-only\na=sendonly\n"
+    for number, encoding, fmtp in formats:
+        text += f"a=rtpmap:{number} {encoding}\n" + f"a=fmtp:{number} {fmtp}\n" * bool(fmtp)
+        text += f"a=rtpmap:{number + 1} rtx/90000\na=fmtp:{number + 1} apt={number}\n"
+    return text
+
+
+VP8 = (96, "VP8/90000", "")
+VP9, VP9_10_BIT = (98, "VP9/90000", "profile-id=0"), (100, "VP9/90000", "profile-id=2")
+AV1, H265 = (45, "AV1/90000", ""), (49, "H265/90000", "level-id=93;profile-id=1;tier-flag=0;tx-mode=SRST")
+BASELINE = (39, "H264/90000", "packetization-mode=0;profile-level-id=42001f")
+MAIN = (41, "h264/90000", "packetization-mode=1;profile-level-id=4d001f")
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        pytest.param([VP8, VP9, AV1, H265, BASELINE, MAIN], MAIN, id="h264_that_may_fragment"),
+        pytest.param([VP8, VP9, BASELINE], BASELINE, id="h264_that_may_not"),
+        pytest.param([VP8, VP9_10_BIT, VP9, AV1], VP9_10_BIT, id="the_clients_first_of_one_codec"),
+        pytest.param([VP8, AV1, VP9], VP9, id="vp9"),
+        pytest.param([VP8, H265, AV1], AV1, id="av1"),
+        pytest.param([H265, VP8], VP8, id="vp8"),
+        pytest.param([H265], H265, id="h265"),
+    ],
+)
+async def test_the_codec_that_ranks_best_is_answered_with_its_own_retransmission(
+    offered: list[tuple[int, str, str]], chosen: tuple[int, str, str]
+) -> None:
+    number, encoding, fmtp = chosen
+    text = await answered(pictures(*offered))
+    assert f"m=video 9 UDP/TLS/RTP/SAVPF {number} {number + 1}\r\n" in text
+    assert f"a=rtpmap:{number} {encoding.replace('h264', 'H264')}\r\n" in text
+    assert f"a=fmtp:{number + 1} apt={number}\r\n" in text
+    assert (f"a=fmtp:{number} {fmtp}\r\n" in text) == bool(fmtp)
+
+
+@pytest.mark.parametrize(
+    ("sent", "offered", "chosen"),
+    [
+        pytest.param(VP8, [MAIN, VP9, VP8], VP8, id="vp8"),
+        pytest.param(AV1, [MAIN, VP9, AV1], AV1, id="av1"),
+        pytest.param(VP9_10_BIT, [VP9, VP9_10_BIT], VP9_10_BIT, id="vp9_of_that_depth"),
+        pytest.param(VP9_10_BIT, [VP9, VP8], None, id="vp9_of_another_depth"),
+        pytest.param(BASELINE, [BASELINE, MAIN], MAIN, id="fragments_before_profile"),
+        pytest.param(MAIN, [VP8, VP9, AV1], None, id="firefox_without_h264"),
+        pytest.param(H265, [VP8, VP9, AV1, MAIN], None, id="no_h265"),
+    ],
+)
+def test_a_viewer_is_sent_what_the_camera_sends_or_refused(
+    sent: tuple[int, str, str], offered: list[tuple[int, str, str]], chosen: tuple[int, str, str] | None
+) -> None:
+    camera = {choice.codec.kind: choice.codec for choice in parse_offer(pictures(sent).encode()).publisher()}
+    offer = parse_offer(pictures(*offered).replace("sendonly", "recvonly").encode())
+    if chosen is None:
+        with pytest.raises(InvalidInput, match="Chrome or Edge") as refused:
+            offer.viewer(camera)
+        assert refused.value.code == "codec-unsupported"
+    else:
+        assert [choice.codec.payload_type for choice in offer.viewer(camera)] == [111, chosen[0]]
+
+
+def test_parameter_sets_told_beforehand_are_read() -> None:
+    told = "packetization-mode=1;profile-level-id=42e01f;sprop-parameter-sets=Z0LAHtkA,aMuDyyA="
+    (_, video) = parse_offer(pictures((96, "H264/90000", told)).encode()).publisher()
+    assert video.codec.parameter_sets == (bytes.fromhex("6742c01ed900"), bytes.fromhex("68cb83cb20"))
+    (_, video) = parse_offer(pictures((96, "H264/90000", told.replace("Z0L", "?"))).encode()).publisher()
+    assert video.codec.parameter_sets == (bytes.fromhex("68cb83cb20"),)
 
 
 async def test_a_data_channel_is_refused_in_its_place() -> None:

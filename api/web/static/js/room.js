@@ -20,7 +20,7 @@ const COVERS = {
   lost: "Forbindelsen er afbrudt. Siden forbinder igen af sig selv. Optagelsen i rummet er ikke berørt.",
   waiting: "Kameraet sender ikke lige nu. Billedet kommer af sig selv.",
   refused: "Du har ikke længere adgang til billedet. Log ind igen.",
-  unsupported: "Browseren kan ikke vise kameraets billede (H.264). Brug Chrome eller Edge.",
+  unsupported: "Browseren kan ikke vise det billedformat, kameraet sender. Brug Chrome eller Edge.",
 };
 
 const csrf = document.querySelector('meta[name="vidne-csrf"]').content;

@@ -4,7 +4,8 @@ from random import Random
 
 import pytest
 
-from recorder.depacketise import AccessUnit, H264Depacketiser, OpusDepacketiser, opus_ticks
+from recorder.depacketise import AccessUnit
+from recorder.h264 import H264Depacketiser, begins_key_frame
 
 from .payloads import AUD, IDR, PPS, SEI, SLICE, SPS, fragments, lengths, split_lengths, stap
 
@@ -198,36 +199,21 @@ def test_no_payload_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packet", "ticks"),
+    ("payload", "begins"),
     [
-        pytest.param(b"\xf8\xff\xfe", 960, id="celt_20_ms"),
-        pytest.param(b"\xe0a", 120, id="celt_2_5_ms"),
-        pytest.param(b"\x18a", 2880, id="silk_60_ms"),
-        pytest.param(b"\x78a", 960, id="hybrid_20_ms"),
-        pytest.param(b"\xf9ab", 1920, id="two_equal"),
-        pytest.param(b"\xfa\x01ab", 1920, id="two_unequal"),
-        pytest.param(b"\xfb\x06abc", 5760, id="six"),
-        pytest.param(b"\xf8", 960, id="dtx"),
-        pytest.param(b"\xfb\x07abc", None, id="over_120_ms"),
-        pytest.param(b"\xfb\x00", None, id="no_frames"),
-        pytest.param(b"\xfb", None, id="code_3_without_count"),
-        pytest.param(b"\xfa", None, id="code_2_without_size"),
-        pytest.param(b"\xf9a" + b"a", 1920, id="code_1_even"),
-        pytest.param(b"\xf9a", None, id="code_1_of_unequal_halves"),
-        pytest.param(b"", None, id="empty"),
+        (b"\x67sps", True),
+        (b"\x65idr", True),
+        (b"\x41slice", False),
+        (b"\x06sei", False),
+        (b"\x7c\x85idr", True),
+        (b"\x7c\x05idr", False),
+        (b"\x7c\x81slice", False),
+        (b"\x78\x00\x02\x09\x10\x00\x02\x67\x64", True),
+        (b"\x78\x00\x02\x09\x10\x00\x02\x41\x64", False),
+        (b"\x78\x00", False),
+        (b"", False),
     ],
+    ids=["sps", "idr", "slice", "sei", "fu_start", "fu_middle", "fu_slice", "stap_sps", "stap_slice", "cut", "empty"],
 )
-def test_opus_length(packet: bytes, ticks: int | None) -> None:
-    assert opus_ticks(packet) == ticks
-    depacketiser = OpusDepacketiser()
-    units = depacketiser.push(packet, False, 7, 1, 5)
-    assert [unit.data for unit in units] == ([packet] if ticks else [])
-    assert depacketiser.counters.malformed == (ticks is None and packet != b"")
-
-
-def test_opus_goes_on_after_a_hole_with_whole_packets() -> None:
-    depacketiser = OpusDepacketiser()
-    depacketiser.lost()
-    (unit,) = depacketiser.push(b"\xf8\xff\xfe", True, 2**32 - 1, 9, 5)
-    assert unit == AccessUnit(2**32 - 1, b"\xf8\xff\xfe", key=True, complete=True, arrival_ns=5, packets=1)
-    assert depacketiser.flush() == []
+def test_where_a_key_frame_begins(payload: bytes, begins: bool) -> None:
+    assert begins_key_frame(payload) is begins
