@@ -27,7 +27,7 @@ gi.require_version("GstSdp", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
 ENCODED = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=600 key-int-max=25 ! "
+    "h264": "x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast bitrate=600 key-int-max=25 ! "
     "video/x-h264,profile=constrained-baseline ! rtph264pay config-interval=-1 aggregate-mode=zero-latency ! "
     "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=96",
     "vp8": "vp8enc deadline=1 target-bitrate=600000 keyframe-max-dist=25 ! rtpvp8pay picture-id-mode=15-bit ! "
@@ -44,8 +44,13 @@ WANTED = {
     "audio": "application/x-rtp,media=audio,clock-rate=48000,payload=111,encoding-name=OPUS,encoding-params=(string)2",
 }
 DECODED = {
-    "video": "queue ! decodebin ! videoconvert ! video/x-raw,format=GRAY8 ! appsink name=sink sync=false",
-    "audio": "queue ! decodebin ! audioconvert ! audio/x-raw,format=S16LE,channels=1 ! appsink name=sink sync=false",
+    "H264": "rtph264depay ! h264parse ! openh264dec",
+    "VP8": "rtpvp8depay ! vp8dec",
+    "OPUS": "rtpopusdepay ! opusdec",
+}
+SHOWN = {
+    "video": "videoconvert ! video/x-raw,format=GRAY8 ! appsink name=out sync=false",
+    "audio": "audioconvert ! audio/x-raw,format=S16LE,channels=1 ! appsink name=out sync=false",
 }
 
 
@@ -167,9 +172,11 @@ class Shown:
         self.pictures = self.sounds = 0
 
     def pad(self, _bin: Gst.Element, pad: Gst.Pad) -> None:
-        media = pad.get_current_caps().get_structure(0).get_string("media")
-        branch = Gst.parse_bin_from_description(DECODED[media], True)
-        sink = branch.get_by_name("sink")
+        stream = pad.get_current_caps().get_structure(0)
+        media = stream.get_string("media")
+        decoding = DECODED[stream.get_string("encoding-name")]
+        branch = Gst.parse_bin_from_description(f"queue ! {decoding} ! {SHOWN[media]}", True)
+        sink = branch.get_by_name("out")
         sink.set_property("emit-signals", True)
         sink.connect("new-sample", self.picture if media == "video" else self.sound)
         self.pipeline.add(branch)
