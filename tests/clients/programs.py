@@ -38,7 +38,7 @@ class Program:
     async def until(self, told: Callable[[], object], seconds: float = 15.0) -> None:
         end = time.monotonic() + seconds
         while not told():
-            assert time.monotonic() < end, f"was not said in time; the latest was {[{k: str(v)[:200] for k, v in each.items()} for each in self.said[-6:]]}"
+            assert time.monotonic() < end, f"was not said in time; the latest was {str(self.said[-6:])[-1500:]}"
             await asyncio.sleep(0.05)
 
     async def end(self) -> None:
