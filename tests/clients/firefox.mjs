@@ -15,7 +15,6 @@ const browser = await puppeteer.launch({
   extraPrefsFirefox: {
     "media.navigator.streams.fake": true,
     "media.navigator.permission.disabled": true,
-    "media.peerconnection.ice.loopback": true,
     "media.autoplay.default": 0,
     "media.autoplay.blocking_policy": 0,
     // OpenH264 is a download: tests are to see what a closed network sees, wherever they run.

@@ -41,6 +41,10 @@ class Program:
             assert time.monotonic() < end, f"was not said in time; the latest was {str(self.said[-6:])[-1500:]}"
             await asyncio.sleep(0.05)
 
+    def tell(self, **what: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+
     async def end(self) -> None:
         """Its input ends, upon which it says goodbye."""
         assert self.process.stdin is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -111,6 +112,27 @@ async def test_an_rtsp_cameras_own_picture_is_relayed_and_its_password_is_shown_
     assert {round((b - a) / 90) for a, b in pairwise(stamps)} <= {39, 40, 41}
     said = capfd.readouterr()
     assert PASSWORD not in said.out + said.err
+
+
+async def test_the_command_takes_the_cameras_address_from_a_file(room: Room, tmp_path: Path) -> None:
+    address_file, token_file = tmp_path / "wide.rtsp", tmp_path / "camera-wide.token"
+    token_file.write_text(rig.TOKEN)
+    async with rtsp_camera(NO_B_FRAMES, free_port()) as address:
+        address_file.write_text(address + "\n")
+        command = ["camera", "--name", "wide", "--endpoint", room.endpoint]
+        command += ["--token-file", str(token_file), "--rtsp-file", str(address_file)]
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("vidne")), *command, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            await rig.until(lambda: len(room.sink.packets["video"]) > 20, 30)
+            assert PASSWORD.encode() not in shown_by_ps(process.pid)
+        finally:
+            process.terminate()
+            _, said = await process.communicate()
+    assert room.sink.ends == [("wide", "ended-by-camera")]
+    assert b'"state": "publishing"' in said
+    assert PASSWORD.encode() not in said
 
 
 async def test_what_a_camera_says_of_itself_is_the_time_of_its_pictures(room: Room) -> None:
