@@ -6,6 +6,7 @@ It has no H.264 without a download that a closed network lacks: with a camera of
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -60,6 +61,12 @@ async def house(tmp_path: Path, address: str) -> AsyncIterator[House]:
         yield opened
 
 
+def said_of(camera: str, folder: Path) -> list[dict[str, str]]:
+    """What the house's log has about a camera's connections."""
+    lines = [json.loads(line) for line in (folder / "house.log").read_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line.get("camera") == camera and "connection" in line]
+
+
 async def sign_in(browser: Firefox, house: House, username: str) -> int:
     account = next(each for each in DEMO_ACCOUNTS if each.username == username)
     page = await browser.open(f"{house.settings.api_url}/log-ind")
@@ -87,6 +94,7 @@ async def test_publishes_and_views_and_says_what_to_do_about_h264(house: House, 
         await browser.until(viewer, f"{states}.join() === 'Direkte,Kan ikke vises'")
         wide, close = await browser.evaluate(viewer, SHOWN)
         await browser.screenshot(viewer, tmp_path / "monitorrum.png")
+        assert said_of("wide", tmp_path)[0]["event"] == "camera-connected"
         assert wide["seen"] >= 10, "pictures are decoded and shown, one after another"
         assert wide["width"] >= 320
         assert wide["mean"] > 10
@@ -97,6 +105,8 @@ async def test_publishes_and_views_and_says_what_to_do_about_h264(house: House, 
 
         await browser.evaluate(camera, "document.querySelector('[data-toggle]').click()")
         await browser.until(viewer, f"{states}[0] !== 'Direkte'")
+    (ended,) = [line for line in said_of("wide", tmp_path) if line["event"] == "camera-disconnected"]
+    assert ended["reason"] == "ended-by-camera"
     described = {each["id"]: each for each in (await house.room())["cameras"]}
     assert not described["wide"]["connected"]
     assert described["close"]["connected"]
