@@ -407,7 +407,7 @@ def answer(offer: Offer, chosen: tuple[Choice, ...], local: str, *, rtx: bool, b
     session, *sections = re.split(r"(?m)^(?=m=)", local.replace("\r\n", "\n"))
     lines = [line for line in session.split("\n") if line and not line.startswith("a=group:")]
     lines.append("a=group:BUNDLE " + " ".join(choice.section.mid for choice in chosen))
-    lines.append("a=ice-options:ice2")
+    lines.append("a=ice-options:trickle ice2")
     ours = {choice.section.mid: (choice, text) for choice, text in zip(chosen, sections, strict=True)}
     for section in offer.sections:
         if section.mid in ours:

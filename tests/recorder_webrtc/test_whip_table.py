@@ -227,6 +227,8 @@ def answered(answer: str, asked: str) -> list[str]:
     mids = [line.removeprefix("a=mid:") for line in answer.split("\r\n") if line.startswith("a=mid:")]
     if f"a=group:BUNDLE {' '.join(mids)}" not in session.split("\r\n"):
         wrong.append("not max-bundle")
+    if "a=ice-options:trickle ice2" not in session.split("\r\n"):
+        wrong.append("does not say that it trickles (RFC 8840, section 4.1.1)")
     return wrong
 
 
