@@ -13,6 +13,7 @@ from .decoder_setup import Setup
 
 _MARKER = 0x81
 _SELECT = 2
+_LARGEST = 4096  # octets; with 32 operating points it has some 150
 
 
 @lru_cache(maxsize=64)
@@ -23,7 +24,7 @@ def read_av1(obu: bytes) -> Setup:
     """
     header = obu[0] if obu else 0
     size, at = read_leb128(obu, 2 if header & 4 else 1)
-    if header >> 3 & 15 != OBU_SEQUENCE or not header & 2 or not at or size != len(obu) - at:
+    if len(obu) > _LARGEST or header >> 3 & 15 != OBU_SEQUENCE or not header & 2 or not at or size != len(obu) - at:
         raise InvalidInput("not an AV1 sequence header", code="bad-parameter-set")
     bits = Bits(obu[at:])
     profile = bits.u(3)

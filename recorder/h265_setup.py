@@ -57,7 +57,7 @@ def parse_sps(nal: bytes) -> Sps:
         bits.ue()
         reordered = bits.ue()
         bits.ue()
-    if identifier > 15 or chroma_format > 3 or max(luma_depth, chroma_depth) > 15 or reordered > 16:
+    if identifier > 15 or layers > 7 or chroma_format > 3 or max(luma_depth, chroma_depth) > 15 or reordered > 16:
         raise InvalidInput("SPS has a value out of range", code="bad-parameter-set")
     if not (0 < width <= 16384 and 0 < height <= 16384):
         raise InvalidInput("SPS has an impossible picture size", code="bad-parameter-set")

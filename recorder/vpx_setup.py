@@ -78,6 +78,8 @@ def read_vp9(header: bytes) -> Setup:
     if profile & 1:
         bits.u(1)
     width, height = bits.u(16) + 1, bits.u(16) + 1
+    if max(width, height) > 0xFFFF:
+        raise InvalidInput("VP9 key frame is too large for a file", code="bad-parameter-set")
     return _vpx(b"vp09", profile, width, height, depth, sampling << 1 | full_range, _MATRICES[space])
 
 

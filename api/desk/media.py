@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from api.desk.accounts import actor_of
 from api.desk.moments import moment
 from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, MediaTrack, Viewing
+from evidence_store import webm
 from evidence_store.canonical import parse
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, TakeRow
@@ -32,6 +33,7 @@ MOST_VIEWINGS: Final = 1_000
 _EPOCHS: Final = 1_000
 """A segment's number for the player is its index · 1000 + its init epoch: a change of picture size splits it."""
 
+_MOST_INITS: Final = 10_000
 _PLAYABLE = (InterviewState.SEALED, InterviewState.AVAILABLE)
 
 
@@ -40,6 +42,7 @@ class MediaDesk:
         self._book = book
         self._playback = playback
         self._viewings: dict[str, Viewing] = {}
+        self._inits: dict[tuple[str, int, int, int], tuple[int, str]] = {}
         self._lock = threading.Lock()
 
     def index(self, interview: str) -> Sequence[MediaTake]:
@@ -82,18 +85,34 @@ class MediaDesk:
         with self._book.reading() as session:
             take = self._by_ordinal(session, interview, ordinal)
             entry = self._entry(take, track)
-            for segment in segments_of(session, take.enrolment, take.n):
-                for each in index_of(segment)["init"]:
-                    if (each["track"], each["epoch"]) == (entry.index, epoch):
-                        return self._playback.init(take.enrolment, take.n, segment.i, entry.index, epoch)
-        raise NotFound("no such init", code="media")
+            lies_in, codec = self._init_of(session, take, entry, epoch)
+        data = self._playback.init(take.enrolment, take.n, lies_in, entry.index, epoch)
+        return webm.beginning(webm.read_init(data)) if codec.startswith(webm.CODEC) else data
 
     def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes:
+        index, epoch = divmod(number, _EPOCHS)
         with self._book.reading() as session:
             take = self._by_ordinal(session, interview, ordinal)
-        entry = self._entry(take, track)
-        index, epoch = divmod(number, _EPOCHS)
-        return self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
+            entry = self._entry(take, track)
+            _, codec = self._init_of(session, take, entry, epoch)
+        data = self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
+        if not codec.startswith(webm.CODEC):
+            return data
+        return b"".join(map(webm.cluster, webm.read_media(data, entry.timescale)))
+
+    def _init_of(self, session: Session, take: TakeRow, entry: TrackEntry, epoch: int) -> tuple[int, str]:
+        """The segment that the init lies in, and its codec: known once, never changed. Raises NotFound."""
+        key = (take.enrolment, take.n, entry.index, epoch)
+        if (known := self._inits.get(key)) is not None:
+            return known
+        for segment in segments_of(session, take.enrolment, take.n):
+            for each in index_of(segment)["init"]:
+                if (each["track"], each["epoch"]) == (entry.index, epoch):
+                    if len(self._inits) >= _MOST_INITS:
+                        self._inits.clear()
+                    self._inits[key] = found = segment.i, str(each["codec"])
+                    return found
+        raise NotFound("no such init", code="media")
 
     def _by_ordinal(self, session: Session, interview: str, ordinal: int) -> TakeRow:
         takes = _recorded(session, interview)

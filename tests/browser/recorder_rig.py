@@ -1,4 +1,4 @@
-"""The recording way without its sealing: a WHIP endpoint and its tracks on a loop of their own, beside a browser."""
+"""The recording way without its sealing, and the live way: on a loop of their own, beside a browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from api.routes.whip import whip_routes
+from api.web import static_files
 from evidence_store.canonical import Record
+from monitor_room.node import MonitorNode, MonitorSettings
 from recorder.aiortc_hooks import IceSettings
 from recorder.cameras import Cameras
 from recorder.fragments import Event, Fragment
@@ -24,7 +26,7 @@ from recorder.ticker import CameraProfile, RoomProfile, describe_init
 from recorder.whip import WhipEndpoint
 from tests.browser.serving import serving
 
-TOKEN = "camera-token-for-tests"
+TOKEN, MONITOR_TOKEN = "camera-token-for-tests", "monitor-token-for-tests"
 _TICK_S = 0.25
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ class Recording:
     loop: asyncio.AbstractEventLoop
     whip: WhipEndpoint
     cameras: Cameras
+    monitor: MonitorNode
     fragments: dict[str, list[Fragment]] = field(default_factory=lambda: {"wide-video": [], "wide-audio": []})
     events: list[Event] = field(default_factory=list)
     seen: list[tuple[float, Record]] = field(default_factory=list)
@@ -52,6 +55,24 @@ class Recording:
     def end(self) -> None:
         """Stops the take; everything is in `fragments` and `events` afterwards."""
         self.do(self._end())
+
+    async def start(self) -> None:
+        """To be watched."""
+        await self.cameras.feed.start()
+        await self.monitor.start()
+
+    async def stop(self) -> None:
+        await self.whip.stop()
+        await self.monitor.stop()
+        await self.cameras.feed.stop()
+
+    async def watch(self, offer: str) -> str:
+        """The monitor's answer to a viewer."""
+        reply = await self.monitor.whep.post(
+            "wide", "somebody", "application/sdp", offer.encode(), f"Bearer {MONITOR_TOKEN}"
+        )
+        assert reply.status == 201, reply.body
+        return reply.body.decode()
 
     async def run(self) -> None:
         """As the recorder's ticker does."""
@@ -112,14 +133,17 @@ def recording(folder: Path) -> Iterator[Recording]:
     app = FastAPI(openapi_url=None)
     # The endpoint lives on the recording's loop, not on the server's.
     app.router.routes += [Route("/", page), *whip_routes(_Elsewhere(whip, loop))]  # type: ignore[arg-type]
+    app.mount("/static", static_files())
     with serving(app) as url:
-        made = Recording(url, loop, whip, cameras)
+        monitor = MonitorNode(MonitorSettings(folder / "feed", url, MONITOR_TOKEN))
+        made = Recording(url, loop, whip, cameras, monitor)
+        made.do(made.start())
         ticking = asyncio.run_coroutine_threadsafe(made.run(), loop)
         try:
             yield made
         finally:
             ticking.cancel()
-            made.do(whip.stop())
+            made.do(made.stop())
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from recorder.box_reader import parse_fragment
+from recorder.box_reader import parse_fragment, parse_init
 from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Event, Fragment
 from recorder.track import Track
@@ -160,6 +161,28 @@ def test_what_never_came_is_flagged_and_declared(stream: Stream, seed: int, tmp_
 
 def _signed(time: int) -> int:
     return ((time + 2**31) & 0xFFFFFFFF) - 2**31
+
+
+@every_codec
+def test_a_hostile_sender_gets_nothing_but_well_formed_fragments(stream: Stream) -> None:
+    random = Random(9)  # noqa: S311
+    hostile = []
+    for at, packet in _in_time(stream.sent, stream.codec) * 4:
+        payload = bytearray(packet.payload)
+        for _ in range(random.choice((0, 0, 1, 3))):
+            payload[random.randrange(min(len(payload), 60))] = random.randrange(256)
+        bad = replace(packet, payload=bytes(payload[: random.choice((len(payload), random.randrange(1, 40)))]))
+        if random.random() < 0.1:
+            bad = replace(bad, timestamp=random.randrange(2**32), marker=random.random() < 0.5)
+        hostile.append((at, "wide", bad))
+    hostile = [(BEGIN_NS + number * MS, name, each.numbered(number)) for number, (_, name, each) in enumerate(hostile)]
+    fragments, events = run({"wide": _track(stream.codec)}, hostile)
+    for each in fragments["wide"]:
+        parse_fragment(each.data)
+        if each.init is not None:
+            parse_init(each.init)
+    if stream.codec.video:
+        assert _gaps(events)
 
 
 @pytest.mark.parametrize("stream", ["h264_baseline", "h264_main", "h264_high"], indirect=True)

@@ -101,7 +101,10 @@ def test_what_a_key_frame_says(header: bytes, codec: str, size: tuple[int, int] 
     assert size is None or (setup.codec, setup.width, setup.height) == (codec, *size)
 
 
-@pytest.mark.parametrize("header", [b"", b"\x82", DELTA, b"\x82abc" + KEY[4:], b"\x02" + KEY[1:], KEY[:8]])
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"\x82", DELTA, b"\x82abc" + KEY[4:], b"\x02" + KEY[1:], KEY[:8], KEY[:4] + b"\x0f\xff\xff" + KEY[7:]],
+)
 def test_what_is_no_key_frame(header: bytes) -> None:
     with pytest.raises(InvalidInput):
         read_vp9(header)

@@ -36,6 +36,17 @@ function problem(error, track, at) {
   say(box, `${error.message}. ${track.id} ved ${clock(at)}. ${error.problem?.detail ?? "Prøv igen."}`);
 }
 
+// What the browser lacks is said at once, with what to do instead.
+function cannotPlay(tracks) {
+  const box = find("problem");
+  box.className = "stale";
+  const formats = [...new Set(tracks.flatMap((track) => Object.values(track.inits)))].map(format).join(", ");
+  say(box, `Denne browser kan ikke afspille ${formats} (${tracks.map(({ id }) => id).join(", ")}). `
+    + "Tag en kopi af afhøringen ud: Dens visningskopi kan afspilles på enhver computer.");
+}
+
+const format = (codec) => (/^h[ev][ev]1/.test(codec) ? "H.265" : codec.startsWith("av01") ? "AV1" : codec);
+
 async function open(ordinal) {
   player?.close();
   find("problem").textContent = "";
@@ -59,6 +70,7 @@ async function open(ordinal) {
   soundChoice.append(new Option("Ingen", ""));
   player.hear(soundChoice.value);
   show(0);
+  if (player.unplayable.length > 0) cannotPlay(player.unplayable);
   await player.open();
 }
 
