@@ -86,6 +86,7 @@ TABLE = [
     post("not bundled", BUNDLE, 422, CHROMIUM.replace("a=group:BUNDLE 0 1\r\n", ""), "not-bundled"),
     post("nothing is live", SET_UP, 409, CHROMIUM, "not-live", at=CLOSE, gives=LATER),
     post("no H.264, in words", SET_UP, 406, NO_H264, "codec-unsupported", words="Chrome or Edge"),
+    post("Firefox, in words", SET_UP, 406, offer("firefox-view"), "codec-unsupported", words="Firefox has no H.264"),
     post("no picture", SET_UP, 422, ONLY_SOUND, "no-video"),
     post("nobody", "ours", 400, CHROMIUM, "no-viewer", viewer=None),
     post("no token", TOKEN, 401, CHROMIUM, "wrong-token", token=None, gives={"www-authenticate": "Bearer"}),

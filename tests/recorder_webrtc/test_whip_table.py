@@ -23,7 +23,7 @@ from tests.recorder_webrtc import rig
 ASK_BEARER = {"www-authenticate": "Bearer"}
 SDP, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
 BEARER = f"Bearer {rig.TOKEN}"
-PUBLISHERS = ("rfc9725", "ffmpeg", "gstreamer-publish", "chromium-publish", "safari-publish", "obs")
+PUBLISHERS = ("rfc9725", "ffmpeg", "gstreamer-publish", "chromium-publish", "firefox-publish", "safari-publish", "obs")
 
 
 def trickle(*candidates: str, ufrag: str = "EsAw") -> str:
