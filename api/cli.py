@@ -85,15 +85,28 @@ def camera(
     token_file: Annotated[Path, typer.Option(help="File that holds the camera's bearer token.")],
     clip: Annotated[Path | None, typer.Option(help="MP4 or MKV to send in a loop, unchanged.")] = None,
     scene: Annotated[str | None, typer.Option(help="A test picture instead: wide or close.")] = None,
-    audio_only: Annotated[bool, typer.Option("--audio-only", help="Send the sound alone.")] = False,
+    rtsp_file: Annotated[Path | None, typer.Option(help="File that holds a camera's rtsp:// address.")] = None,
+    device: Annotated[Path | None, typer.Option(help="A V4L2 device, as in /dev/video0.")] = None,
+    sound: Annotated[str | None, typer.Option(help="With --device: a PulseAudio or PipeWire source.")] = None,
+    gives: Annotated[str, typer.Option(help="With --device: h264 (sent as it is), mjpeg or yuyv422.")] = "mjpeg",
+    size: Annotated[str, typer.Option(help="With --device: the picture's size.")] = "1280x720",
+    rate: Annotated[int, typer.Option(help="With --device: pictures a second.", min=1, max=120)] = 30,
+    audio_only: Annotated[bool, typer.Option("--audio-only", help="Send a file's sound alone.")] = False,
 ) -> None:
-    """Publish a file or a test picture over WHIP, and come back by itself when the way is broken."""
-    from api.processes.camera import run_one_camera
+    """Publish a camera, a device, a file or a test picture over WHIP, and come back by itself when the way breaks."""
+    from api.processes.camera import chosen_source, run_one_camera
 
-    if (clip is None) == (scene is None):
-        typer.echo("Give either --clip or --scene.", err=True)
+    if sum(each is not None for each in (clip, scene, rtsp_file, device)) != 1:
+        typer.echo("Give one of --clip, --scene, --rtsp-file and --device.", err=True)
         raise typer.Exit(2)
-    run_one_camera(name, endpoint, token_file, clip, scene, audio_only=audio_only)
+    try:
+        source = chosen_source(
+            clip=clip, scene=scene, rtsp_file=rtsp_file, device=device, sound=sound, gives=gives, size=size, rate=rate
+        )
+    except ValueError as error:
+        typer.echo(f"{error}.", err=True)
+        raise typer.Exit(2) from None
+    run_one_camera(name, endpoint, token_file, source, audio_only=audio_only)
 
 
 @app.command()
