@@ -31,6 +31,7 @@ from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.errors import Tampered, VidneError
 from evidence_store.intake import Intake
+from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.ledger import Ledger
@@ -62,6 +63,7 @@ class Store:
     book: Book
     keys: KeyStore
     intake: Intake
+    pools: KeyPools
     sealing: Sealing
     playback: Playback
 
@@ -83,8 +85,9 @@ def open_store(settings: Settings) -> Store:
         book.check_remembered()
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
-        authority, book, keys, Intake(book, authority, keys), Sealing(book, authority), Playback(book, authority, keys)
-    )
+        authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), Sealing(book, authority),
+        Playback(book, authority, keys),
+    )  # fmt: skip
 
 
 def _make_escrow(settings: Settings) -> None:
@@ -148,7 +151,9 @@ def build_app(settings: Settings) -> FastAPI:
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         clock=lambda: moment(book.clock()),
     )
-    router = intake_router(store.intake, store.sealing, secrets.token("delivery"), secrets.token("enrolment"))
+    router = intake_router(
+        store.intake, store.sealing, store.pools, secrets.token("delivery"), secrets.token("enrolment")
+    )
     app = create_app(services, web_settings(settings, store.authority.fingerprint), [router])
 
     @asynccontextmanager

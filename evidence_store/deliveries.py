@@ -58,8 +58,19 @@ def custody_of(
             actor = Actor.person(person)
         yield CustodyEvent(
             verb, nanoseconds(event.get("utc"), at), actor,
-            InterviewId(interview.id), CaseNumber(interview.case_number), details=details,
+            InterviewId(interview.id), case_of(interview), details=details,
         )  # fmt: skip
+    elif event["type"] == "order":
+        # Only what was ordered in the room itself: what the application orders it enters as the person's own act.
+        verb = Verb.INTERVIEW_STARTED if event.get("act") == "start" else Verb.INTERVIEW_ENDED
+        yield event_of(verb, at, enrolment, interview, details)
+    elif event["type"] == "checks-failed":
+        yield event_of(Verb.CHECKS_OVERRIDDEN, at, enrolment, interview, details)
+
+
+def case_of(interview: InterviewRow) -> CaseNumber | None:
+    """None where nobody has said yet whose interview it is."""
+    return None if interview.case_number is None else CaseNumber(interview.case_number)
 
 
 def recorder(enrolment: str) -> Actor:
@@ -72,7 +83,7 @@ def event_of(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None
         at,
         recorder(enrolment),
         None if interview is None else InterviewId(interview.id),
-        None if interview is None else CaseNumber(interview.case_number),
+        None if interview is None else case_of(interview),
         details=details,
     )
 

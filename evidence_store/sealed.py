@@ -18,9 +18,9 @@ from evidence_store.authority import Authority
 from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
-from evidence_store.deliveries import index_of
+from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict
-from evidence_store.identifiers import CaseNumber, InterviewId
+from evidence_store.identifiers import InterviewId
 from evidence_store.intake import segments_of
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
@@ -138,7 +138,7 @@ class Sealing:
             entry.record(
                 CustodyEvent(
                     Verb.INTERVIEW_SEALED, self._book.clock(), Actor.store(), InterviewId(interview_id),
-                    CaseNumber(row.case_number), details={"manifest_sha256": digest.hex(), "takes": len(takes)},
+                    case_of(row), details={"manifest_sha256": digest.hex(), "takes": len(takes)},
                 )
             )  # fmt: skip
         return True

@@ -17,6 +17,7 @@ import typer.main
 from api.cli import app
 from api.problems import FALLBACK, PROBLEMS
 from api.settings import Settings
+from api.web import words
 from evidence_store import domains, errors, interview
 from evidence_store.custody import Verb
 from hardware.profile import named_profiles
@@ -270,6 +271,7 @@ def test_every_alarm_of_the_recorder_is_documented() -> None:
     raised = set(re.findall(r'found\.append\("([a-z-]+)"\)', source))
     for assigned in re.findall(r"trouble = (.+)$", source, re.MULTILINE):
         raised |= set(re.findall(r'"([a-z]+-[a-z-]+)"', assigned))
+    raised |= {code for code in words.CHECKS if code.endswith("-lost")}
     assert len(raised) >= 8
     documented = rows("docs/operations.md", after="## Alarms, and what to do")
     assert raised | {"spool-full", "spool-failing"} == set(documented)

@@ -124,13 +124,20 @@ async def test_two_starts_at_once_begin_one_take(house: House, spool: Spool, ord
     assert len(spool.takes()) == 1
 
 
-async def test_no_camera_no_take(house: House, spool: Spool, order: Order) -> None:
+async def test_without_a_camera_there_is_a_take_with_a_declared_gap(house: House, spool: Spool, order: Order) -> None:
     async with running(house, spool) as room:
-        room.node.cameras.meters["wide"].heard_ns = 0
-        with pytest.raises(Conflict) as caught:
-            await room.node.begin(order)
-    assert caught.value.code == "no-camera"
-    assert spool.highest_take() == 0
+        room.node.cameras.meters["wide"].connection = None
+        await room.node.begin(order)
+        await until(lambda: (room.node.describe()["durable_tick"] or 0) > 2)
+        assert "camera-lost" in room.node.alarms(time.monotonic_ns())
+        await room.node.end()
+    (take,) = spool.takes()
+    walked = walk(house, take, order)
+    assert sorted((gap["track"], gap["reason"]) for gap in walked.gaps) == [(0, "no-connection"), (1, "no-connection")]
+    began, *_ = walked.ticks
+    assert {"camera": "wide", "code": "camera-lost"} in next(
+        event["failed"] for event in began["events"] if event["type"] == "checks-failed"
+    )
 
 
 async def test_a_stop_while_nothing_is_recorded_is_refused(house: House, spool: Spool) -> None:
