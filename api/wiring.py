@@ -37,6 +37,7 @@ from evidence_store.ledger.book import Book
 from evidence_store.ledger.ledger import Ledger
 from evidence_store.people import Role
 from evidence_store.playback import Playback
+from evidence_store.room_notes import RoomNotes
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.vault.disk import DiskVault
@@ -64,6 +65,7 @@ class Store:
     keys: KeyStore
     intake: Intake
     pools: KeyPools
+    notes: RoomNotes
     sealing: Sealing
     playback: Playback
 
@@ -85,8 +87,8 @@ def open_store(settings: Settings) -> Store:
         book.check_remembered()
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
-        authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), Sealing(book, authority),
-        Playback(book, authority, keys),
+        authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
+        Sealing(book, authority), Playback(book, authority, keys),
     )  # fmt: skip
 
 
@@ -152,7 +154,7 @@ def build_app(settings: Settings) -> FastAPI:
         clock=lambda: moment(book.clock()),
     )
     router = intake_router(
-        store.intake, store.sealing, store.pools, secrets.token("delivery"), secrets.token("enrolment")
+        store.intake, store.sealing, store.pools, store.notes, secrets.token("delivery"), secrets.token("enrolment")
     )
     app = create_app(services, web_settings(settings, store.authority.fingerprint), [router])
 

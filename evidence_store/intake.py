@@ -19,10 +19,10 @@ from evidence_store import domains
 from evidence_store.authority import Authority
 from evidence_store.canonical import canonical
 from evidence_store.custody import CustodyEvent, Verb
-from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
-from evidence_store.deliveries import alarm, case_of, custody_of, event_of, media_index, nanoseconds, recorder
+from evidence_store.database.schema import DeviceRow, InterviewRow, SegmentRow, TakeRow
+from evidence_store.deliveries import alarm, custody_of, event_of, media_index, nanoseconds, recorder
 from evidence_store.errors import Conflict, InvalidInput, NotFound, NotPermitted, Tampered, VidneError
-from evidence_store.identifiers import InterviewId, parse_enrolment_id
+from evidence_store.identifiers import parse_enrolment_id
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger.book import Book, Entry
@@ -38,7 +38,6 @@ log = structlog.get_logger()
 
 MINUTE_NS = 60 * 10**9
 HEARTBEAT_TYPE = "vidne/heartbeat/1"
-NOTE_TYPE = "vidne/note/1"
 GREATEST_TAKE = 2**32
 
 
@@ -106,35 +105,6 @@ class Intake:
             signature = journal.unb64(signatures.get("device", ""))
             certs.check_signature(certificate, domains.HEARTBEAT_SIGNATURE, canonical(record), signature)
             device.n_highest = max(device.n_highest, number)
-
-    def note(self, data: bytes) -> None:
-        """What somebody wrote down in the room, signed by its device, into custody: once, however often it comes.
-
-        Raises InvalidInput, NotPermitted, SignatureInvalid, NotFound for an interview that is not here.
-        """
-        record, signatures = journal.decode_envelope(data)
-        try:
-            enrolment, name = parse_enrolment_id(record["enrolment"]), str(record["id"])
-            text, take, at = str(record["text"]), int(record["take"]), nanoseconds(record["utc"], 0)
-            interview_id = str(record["interview"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput("not a note", code="note-form") from error
-        if record.get("type") != NOTE_TYPE or not text:
-            raise InvalidInput("not a note", code="note-form")
-        with self._book.writing() as entry:
-            certificate, _ = device_certificates(self._device(entry.session, enrolment))
-            signature = journal.unb64(signatures.get("device", ""))
-            certs.check_signature(certificate, domains.NOTE_SIGNATURE, canonical(record), signature)
-            known = select(CustodyEventRow.id).where(CustodyEventRow.id == name)
-            if entry.session.scalars(known).first() is not None:
-                return
-            interview = self._interview(entry.session, interview_id)
-            entry.record(
-                CustodyEvent(
-                    Verb.INTERVIEW_EXPLAINED, at, recorder(enrolment), InterviewId(interview.id), case_of(interview),
-                    reason=text, details={"take": take}, id=name,
-                )
-            )  # fmt: skip
 
     def _device(self, session: Session, enrolment: str) -> DeviceRow:
         device = session.get(DeviceRow, enrolment)

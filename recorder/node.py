@@ -19,11 +19,12 @@ from evidence_store.canonical import Record
 from evidence_store.errors import InvalidInput, NoSpace, Unavailable
 from evidence_store.sealing.tick import Message
 from recorder.cameras import Cameras
-from recorder.checks import Seen, alarms_of, failing, heard_just_now, minutes_left, space_low
+from recorder.checks import alarms_of
 from recorder.delivery import Delivery
 from recorder.device import Device
 from recorder.fragments import Cut
 from recorder.key_pool import KeyPool
+from recorder.readiness import Readiness
 from recorder.recovery import Recovery, previous_take, recover
 from recorder.sealer import Closed, Durable, Sealer, Tick
 from recorder.sealing_thread import SealingThread
@@ -81,13 +82,13 @@ class RecorderNode:
         self._spool = spool
         self._boot = boot
         self._keys = keys
-        self._clock_set = clock_set
         self._on_failure = on_failure
         self._entries = profile.tracks()
         self._described: dict[str, Record] = {}
         self._ask_key_frame = ask_key_frame
         self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell)
         self.delivery = delivery(self._heartbeat)
+        self.readiness = Readiness(profile, self.cameras, self.delivery.state, clock_set)
         self.state = State.IDLE
         self._order: Order | None = None
         self._sealer: Sealer | None = None
@@ -100,7 +101,6 @@ class RecorderNode:
         self._refused: Refused | None = None
         self._disk_trouble: str | None = None
         self._clock_offset: int | None = None
-        self._free = 0
         self._wanted: Order | None = None
         self._recovery = Recovery()
         self._mending = asyncio.Lock()
@@ -117,7 +117,7 @@ class RecorderNode:
         loop = asyncio.get_running_loop()
         self._sealing = SealingThread(loop, self._on_durable, self._on_disk, self._failed)
         self._recovery = await asyncio.to_thread(recover, self._spool, self._device, time.time_ns())
-        self._free = await asyncio.to_thread(self._spool.free_bytes)
+        self.readiness.free = await asyncio.to_thread(self._spool.free_bytes)
         await self.cameras.feed.start()
         self._wanted = await asyncio.to_thread(self._remembered)
         await self._go_on()
@@ -149,10 +149,10 @@ class RecorderNode:
         while True:
             await asyncio.sleep(TEND_SECONDS)
             try:
-                self._free = await asyncio.to_thread(self._spool.free_bytes)
+                self.readiness.free = await asyncio.to_thread(self._spool.free_bytes)
                 await self._mend()
             except OSError as error:
-                self._free = 0
+                self.readiness.free = 0
                 log.error("spool_does_not_answer", errno=error.errno)
 
     async def _mend(self) -> None:
@@ -203,7 +203,7 @@ class RecorderNode:
         What the checks say against a start goes into the journal, and holds up nothing.
         """
         following(self.state, Event.START)
-        return await self._whole(self._begin(order, self._failed_checks()))
+        return await self._whole(self._begin(order, self.readiness.failed_checks(time.monotonic_ns())))
 
     async def begin_alone(self) -> int:
         """Starts a take with no other service there: an interview of its own, under a key that the store released
@@ -212,11 +212,7 @@ class RecorderNode:
         if self._keys is None:
             raise Unavailable("this room has no keys of its own", code="no-key")
         said: Record = {"act": "start", "by": "room", "emergency": True, "type": "order"}
-        return await self._whole(self._begin(None, [said, *self._failed_checks()]))
-
-    def _failed_checks(self) -> list[Record]:
-        found = self.checks(time.monotonic_ns())
-        return [{"failed": found, "type": "checks-failed"}] if found else []
+        return await self._whole(self._begin(None, [said, *self.readiness.failed_checks(time.monotonic_ns())]))
 
     async def _begin(self, order: Order | None, opening: list[Record]) -> int:
         self.state = following(self.state, Event.START)
@@ -392,7 +388,7 @@ class RecorderNode:
         found = []
         if self._disk_trouble is not None:
             found.append(self._disk_trouble)
-        if space_low(self._free, self._minutes_left()):
+        if self.readiness.space_low():
             found.append("spool-low")
         if self._recovery.left:
             found.append("take-left-open")
@@ -405,32 +401,8 @@ class RecorderNode:
         if self._keys is not None and not self._keys.count:
             found.append("key-pool-empty")
         if self.state is State.RECORDING:
-            found += alarms_of(self._seen(now))
+            found += alarms_of(self.readiness.seen(now))
         return found
-
-    def checks(self, now: int) -> list[Record]:
-        """What is not as it should be before a start: see `recorder.checks`."""
-        return failing(
-            self._seen(now),
-            space_is_low=space_low(self._free, self._minutes_left()),
-            clock_set=self._clock_set(),
-            delivery_trouble=self.delivery.state.trouble,
-            watched=self.cameras.feed.watched,
-        )
-
-    def _seen(self, now: int) -> list[Seen]:
-        found = []
-        for camera in self.profile.cameras:
-            heard = self.cameras.meters[camera.id].heard(now)
-            picture, sound = (
-                None if track is None else heard and heard_just_now(self.cameras.tracks[track].last_arrival_ns, now)
-                for track in (camera.video, camera.audio)
-            )
-            found.append(Seen(camera.id, heard, picture, sound))
-        return found
-
-    def _minutes_left(self) -> float | None:
-        return minutes_left(self._free, sum(meter.bitrate for meter in self.cameras.meters.values()))
 
     def _is_durable(self, now: int) -> bool:
         newest = self._began_ns if self._durable is None else self._durable.monotonic_ns
@@ -441,16 +413,16 @@ class RecorderNode:
         now = time.monotonic_ns()
         recording = self.state is State.RECORDING
         order = self._order or self._wanted
-        minutes = self._minutes_left()
+        minutes = self.readiness.minutes_left()
         durable_age = None if self._durable is None else (now - self._durable.monotonic_ns) / 1e9
         return {
             "alarms": self.alarms(now),
             "cameras": [
                 self.cameras.meters[camera.id].describe(now, self._described.get(camera.video or "", {}))
                 | {"heard": seen.heard, "picture": seen.picture, "sound": seen.sound}
-                for camera, seen in zip(self.profile.cameras, self._seen(now), strict=True)
+                for camera, seen in zip(self.profile.cameras, self.readiness.seen(now), strict=True)
             ],
-            "checks": [] if self.state is not State.IDLE else self.checks(now),
+            "checks": [] if self.state is not State.IDLE else self.readiness.checks(now),
             "durable": recording and self._durable is not None and self._is_durable(now),
             "durable_age": durable_age if recording else None,
             "durable_tick": None if self._durable is None else self._durable.tick,
@@ -460,7 +432,7 @@ class RecorderNode:
             "room": self.profile.room,
             "since": str(self._began_utc_ns) if recording else None,
             "keys": None if self._keys is None else self._keys.count,
-            "spool_free": self._free,
+            "spool_free": self.readiness.free,
             "spool_minutes": None if minutes is None else round(minutes),
             "state": self.state.value,
             "take": None if self._sealer is None else self._sealer.folder.take,

@@ -16,6 +16,7 @@ from evidence_store.canonical import parse
 from evidence_store.errors import InvalidInput, NotAuthenticated, VidneError
 from evidence_store.intake import Acknowledgement, Intake
 from evidence_store.key_pools import KeyPools
+from evidence_store.room_notes import RoomNotes
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.certificates import to_der, to_pem
 
@@ -31,7 +32,7 @@ Index = Annotated[int, Path(ge=0, lt=1_000_000)]
 
 
 def intake_router(
-    intake: Intake, sealing: Sealing, pools: KeyPools, delivery_token: str, enrolment_token: str
+    intake: Intake, sealing: Sealing, pools: KeyPools, notes: RoomNotes, delivery_token: str, enrolment_token: str
 ) -> APIRouter:
     """`/intake/…`, each with the bearer token of what it is for."""
     router = APIRouter(prefix="/intake", tags=["intake"], dependencies=[Depends(machine())])
@@ -95,7 +96,7 @@ def intake_router(
 
     @router.put("/notes/{note}")
     async def note(request: Request, note: Note) -> Response:
-        await run_in_threadpool(intake.note, await delivered(request))
+        await run_in_threadpool(notes.enter, await delivered(request))
         return JSONResponse({"ok": True})
 
     @router.put("/takes/{enrolment}/{take}/start")
