@@ -22,7 +22,9 @@ def room_state(
     lamp = Lamp.IDLE
     if described["state"] in ("recording", "stopping"):
         lamp = Lamp.RECORDING if described["durable"] else Lamp.NOT_DURABLE
-        if _ALARMING & set(described["alarms"]) and not described["durable"]:
+        failing = _ALARMING & set(described["alarms"]) and not described["durable"]
+        # Durable or not: where no camera sends, there is nothing that a red lamp could speak of.
+        if failing or not any(each["heard"] for each in described["cameras"]):
             lamp = Lamp.ALARM
     # What is said as a reason to look before a start is not said a second time.
     checked = {each["code"] for each in described["checks"]}
