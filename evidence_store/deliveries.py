@@ -65,12 +65,25 @@ def custody_of(
         verb = Verb.INTERVIEW_STARTED if event.get("act") == "start" else Verb.INTERVIEW_ENDED
         yield event_of(verb, at, enrolment, interview, details)
     elif event["type"] == "checks-failed":
-        yield event_of(Verb.CHECKS_OVERRIDDEN, at, enrolment, interview, details)
+        yield event_of(Verb.CHECKS_OVERRIDDEN, at, enrolment, interview, details | {"failed": _failed(event)})
 
 
 def case_of(interview: InterviewRow) -> CaseNumber | None:
     """None where nobody has said yet whose interview it is."""
     return None if interview.case_number is None else CaseNumber(interview.case_number)
+
+
+def _failed(event: Record) -> list[Record]:
+    """Code and camera of each check, as every reader may rely on them."""
+    failed = event.get("failed")
+    found = [each for each in failed if isinstance(each, dict)] if isinstance(failed, list) else []
+    return [
+        {
+            "camera": each["camera"] if isinstance(each.get("camera"), str) else None,
+            "code": str(each.get("code", "unknown")),
+        }
+        for each in found
+    ]
 
 
 def recorder(enrolment: str) -> Actor:
