@@ -51,11 +51,16 @@ def space_low(free_bytes: int, minutes: float | None) -> bool:
 
 
 def failing(
-    cameras: Sequence[Seen], *, space_is_low: bool, clock_set: bool | None, delivery_trouble: str | None, watched: bool
+    cameras: Sequence[Seen],
+    *,
+    space_is_low: bool,
+    clock_set: bool | None,
+    delivery_trouble: str | None,
+    monitored: bool,
 ) -> list[Record]:
     """What is not as it should be before a start: `code`, and `camera` where it is about one.
 
-    `clock_set`: whether the kernel's clock follows a time service, None where that is not asked. `watched`: whether
+    `clock_set`: whether the kernel's clock follows a time service, None where that is not asked. `monitored`: whether
     the monitor process is there.
     """
     found: list[Record] = [
@@ -65,7 +70,7 @@ def failing(
         ("spool-low", space_is_low),
         ("clock-not-set", clock_set is False),
         (delivery_trouble or "", delivery_trouble is not None),
-        ("monitor-away", not watched),
+        ("monitor-away", not monitored),
     )
     return found + [{"camera": None, "code": code} for code, fails in others if fails]
 

@@ -133,7 +133,7 @@ class FeedServer:
         """Messages not sent to a monitor whose socket was full."""
 
     @property
-    def watched(self) -> bool:
+    def monitored(self) -> bool:
         """Whether a monitor is connected."""
         return bool(self._monitors)
 

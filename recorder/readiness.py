@@ -52,7 +52,7 @@ class Readiness:
             space_is_low=self.space_low(),
             clock_set=self.clock_set(),
             delivery_trouble=self.delivery.trouble,
-            watched=self.cameras.feed.watched,
+            monitored=self.cameras.feed.monitored,
         )
 
     def failed_checks(self, now_ns: int) -> list[Record]:

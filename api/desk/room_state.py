@@ -26,8 +26,12 @@ def room_state(
         # Durable or not: where no camera sends, there is nothing that a red lamp could speak of.
         if failing or not any(each["heard"] for each in described["cameras"]):
             lamp = Lamp.ALARM
-    # What is said as a reason to look before a start is not said a second time.
-    checked = {each["code"] for each in described["checks"]}
+    # What is said as a reason to look before a start, or of one camera, is not said a second time.
+    observed = [
+        Alarm(each["kind"], moment(int(each["since"])), _label(each["camera"], profile))
+        for each in described.get("observed", ())
+    ]
+    said = {each["code"] for each in described["checks"]} | {alarm.code for alarm in observed}
     return RoomState(
         room=described["room"],
         lamp=lamp,
@@ -38,7 +42,7 @@ def room_state(
         recording_age=described["durable_age"],
         cameras=tuple(_camera(each, profile) for each in described["cameras"]),
         viewers=tuple(viewers),
-        alarms=tuple(Alarm(code, now) for code in described["alarms"] if code not in checked),
+        alarms=(*(Alarm(code, now) for code in described["alarms"] if code not in said), *observed),
         checks=tuple(Alarm(each["code"], now, _label(each["camera"], profile)) for each in described["checks"]),
         spool_free=described["spool_free"],
         spool_minutes=described["spool_minutes"],

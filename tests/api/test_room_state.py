@@ -56,3 +56,10 @@ def test_a_failed_check_is_said_once_and_names_its_camera() -> None:
     )
     assert [(each.code, each.about) for each in state.checks] == [("camera-lost", "Nær"), ("store-out-of-reach", None)]
     assert [each.code for each in state.alarms] == ["take-left-open"]
+
+
+def test_what_was_observed_of_a_camera_is_said_once_with_its_name_and_since_when() -> None:
+    observed = [{"camera": "close", "kind": "camera-lost", "since": str(10**18)}]
+    state = room_state(described(alarms=["camera-lost", "spool-low"], observed=observed), PROFILE, NOON)
+    assert [(each.code, each.about) for each in state.alarms] == [("spool-low", None), ("camera-lost", "Nær")]
+    assert state.alarms[1].since.timestamp() == 10**9

@@ -8,13 +8,13 @@ WELL = Seen("wide", True, True, True)
 
 
 def test_all_well_is_nothing() -> None:
-    assert failing([WELL], space_is_low=False, clock_set=True, delivery_trouble=None, watched=True) == []
-    assert failing([WELL], space_is_low=False, clock_set=None, delivery_trouble=None, watched=True) == []
+    assert failing([WELL], space_is_low=False, clock_set=True, delivery_trouble=None, monitored=True) == []
+    assert failing([WELL], space_is_low=False, clock_set=None, delivery_trouble=None, monitored=True) == []
 
 
 def test_each_check_is_named_and_a_camera_with_it() -> None:
     seen = [Seen("wide", False, False, False), Seen("near", True, False, True), Seen("mic", True, None, False), WELL]
-    found = failing(seen, space_is_low=True, clock_set=False, delivery_trouble="store-out-of-reach", watched=False)
+    found = failing(seen, space_is_low=True, clock_set=False, delivery_trouble="store-out-of-reach", monitored=False)
     assert [(each["code"], each["camera"]) for each in found] == [
         ("camera-lost", "wide"), ("picture-lost", "near"), ("audio-lost", "mic"), ("spool-low", None),
         ("clock-not-set", None), ("store-out-of-reach", None), ("monitor-away", None),
