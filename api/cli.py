@@ -38,10 +38,17 @@ def _settings(**given: Any) -> Any:
 
 
 @app.command()
-def room(data: Data = None, profile: Profile = None) -> None:
+def room(
+    data: Data = None,
+    profile: Profile = None,
+    code: Annotated[bool, typer.Option("--code", help="Print the code of the room's own page, and end.")] = False,
+) -> None:
     """Run a room node: recorder and monitor. Goes on with everything else down."""
     from api.processes.house import run_house
 
+    if code:
+        typer.echo(_settings(data=data, profile=profile).room_code())
+        return
     run_house(_settings(data=data, profile=profile), room=True, web=False)
 
 
@@ -112,13 +119,16 @@ def camera(
 @app.command()
 def drill(
     data: Annotated[Path | None, typer.Option("--data", help="Folder for the drill; default: a temporary one.")] = None,
-    fault: Annotated[str | None, typer.Option(help="What to break on the way: kill.")] = None,
+    fault: Annotated[
+        str | None, typer.Option(help="What to break on the way: kill, cable, disk, store or api.")
+    ] = None,
     audio_only: Annotated[bool, typer.Option("--audio-only", help="A room with a microphone and no camera.")] = False,
     seconds: Annotated[float, typer.Option(help="How long to record.", min=3, max=600)] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Rehearse the whole way, from camera to checked evidence copy, on the simulated room. Exit 0 if it all holds."""
-    from api.drill.run import FAULTS, run_drill
+    from api.drill.faults import FAULTS
+    from api.drill.run import run_drill
 
     if fault is not None and fault not in FAULTS:
         typer.echo(f"No such fault; there are: {', '.join(FAULTS)}.", err=True)

@@ -171,6 +171,11 @@ class FeedServer:
         self.dropped = 0
         """Messages not sent to a monitor whose socket was full."""
 
+    @property
+    def monitored(self) -> bool:
+        """Whether a monitor is connected."""
+        return bool(self._monitors)
+
     async def start(self) -> None:
         """Listens. Raises OSError when the path cannot be used; a socket left by a former process is replaced."""
         self._path.unlink(missing_ok=True)
