@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,6 +192,7 @@ def process(name: Annotated[str, typer.Argument()]) -> None:
     elif name == "monitor":
         from api.processes.monitor import main as run
     elif name == "watch":
+        os.nice(10)  # from here on: a watch that is started again and again takes nothing from the recorder
         from api.processes.watch import main as run
     elif name == "web":
         from api.processes.web import main as run
