@@ -161,16 +161,18 @@ def audit(
 
 @app.command(hidden=True)
 def process(name: Annotated[str, typer.Argument()]) -> None:
-    """One process of a house, as the supervisor starts it: recorder, monitor or web."""
+    """One process of a house, as the supervisor starts it: recorder, monitor, watch or web."""
     settings = _settings()
     if name == "recorder":
         from api.processes.recorder import main as run
     elif name == "monitor":
         from api.processes.monitor import main as run
+    elif name == "watch":
+        from api.processes.watch import main as run
     elif name == "web":
         from api.processes.web import main as run
     else:
-        raise typer.BadParameter("recorder, monitor or web")
+        raise typer.BadParameter("recorder, monitor, watch or web")
     run(settings)
 
 

@@ -233,6 +233,16 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """What the watch over content saw (`words.ALARMS`), in seconds from the take's origin, and of which track."""
+
+    start: float
+    duration: float
+    kind: str
+    track: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class MediaTake:
     """`ordinal` counts 1, 2, 3 … within the interview and names the take in URLs; `number` is the room's take number.
 
@@ -246,6 +256,7 @@ class MediaTake:
     ended: str
     tracks: tuple[MediaTrack, ...]
     gaps: tuple[Gap, ...] = ()
+    observed: tuple[Observed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

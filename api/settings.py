@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     spool_limit: int | None = Field(default=None, description="greatest size of the recorder's spool")
     vault_limit: int | None = Field(default=None, description="greatest size of the vault")
     keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
+    watch: bool = Field(default=True, description="watch over picture and sound, in a process of its own")
     demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")
 
     @classmethod

@@ -52,6 +52,7 @@ class Verb(StrEnum):
     MINUTE = "recording:minute"
     GAP = "recording:gap"
     RECONNECTED = "recording:reconnected"
+    OBSERVED = "recording:observed"
     DELIVERY_REFUSED = "recording:delivery:refused"
     DEVICE_ENROLLED = "device:enrolled"
     DEVICE_REVOKED = "device:revoked"

@@ -15,6 +15,8 @@ from evidence_store.identifiers import CaseNumber, InterviewId, parse_enrolment_
 from evidence_store.people import Person, Role
 from evidence_store.sealing.segment import Tick
 
+_LONGEST_CODE = 64
+
 
 def media_index(ticks: list[Tick]) -> Record:
     """What of a segment may be known without a key and is asked for at playback: inits and media of its ticks."""
@@ -47,6 +49,9 @@ def custody_of(
             "track": event.get("track") if type(event.get("track")) is int else None,
         }
         yield event_of(Verb.GAP, at, enrolment, interview, details | whole)
+    elif event["type"] == "observation":
+        about = {"enrolment": enrolment, "t": record["t"], "take": take}
+        yield event_of(Verb.OBSERVED, at, enrolment, interview, _observation(event, at) | about)
     elif event["type"] == "connection" and record["t"] > 0:
         yield event_of(Verb.RECONNECTED, at, enrolment, interview, details)
     elif event["type"] == "viewer":
@@ -60,6 +65,18 @@ def custody_of(
             verb, nanoseconds(event.get("utc"), at), actor,
             InterviewId(interview.id), CaseNumber(interview.case_number), details=details,
         )  # fmt: skip
+
+
+def _observation(event: Record, at: int) -> Record:
+    """The members of an observation (docs/formats/tick.md#observations), each as every reader may rely on it."""
+    to, measure, track = event.get("to"), event.get("measure"), event.get("track")
+    return {
+        **{name: str(event.get(name, "unknown"))[:_LONGEST_CODE] for name in ("act", "camera", "kind")},
+        "from": str(nanoseconds(event.get("from"), at)),
+        "measure": measure if type(measure) is int else None,
+        "to": None if to is None else str(nanoseconds(to, at)),
+        "track": track if type(track) is int else None,
+    }
 
 
 def recorder(enrolment: str) -> Actor:

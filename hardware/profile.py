@@ -21,7 +21,8 @@ VIDEO_CODECS = frozenset({"h264"})
 AUDIO_CODECS = frozenset({"opus"})
 
 _ROOM_KEYS = frozenset({"room", "label", "house", "cameras"})
-_CAMERA_KEYS = frozenset({"id", "label", "video", "audio", "video_codec", "audio_codec"})
+_CAMERA_KEYS = frozenset({"id", "label", "video", "audio", "video_codec", "audio_codec", "frame_rate"})
+FRAME_RATES = range(5, 121)
 
 
 class InvalidProfile(ValueError):  # noqa: N818 - said of the profile
@@ -56,7 +57,10 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """One WHIP publisher. A codec is what the camera is expected to send; None where it sends no such track."""
+    """One WHIP publisher. A codec is what the camera is expected to send; None where it sends no such track.
+
+    `frame_rate`: pictures a second that it is set to, None where the profile does not say.
+    """
 
     id: str
     label: str
@@ -64,6 +68,7 @@ class Camera:
     audio: bool
     video_codec: str | None
     audio_codec: str | None
+    frame_rate: int | None = None
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -149,6 +154,7 @@ def _camera(table: _Table) -> Camera:
         audio=audio,
         video_codec=table.codec("video_codec", VIDEO_CODECS, sent=video),
         audio_codec=table.codec("audio_codec", AUDIO_CODECS, sent=audio),
+        frame_rate=table.frame_rate("frame_rate", sent=video),
     )
 
 
@@ -191,6 +197,16 @@ class _Table:
     def flag(self, key: str) -> bool:
         value: bool = self._required(key, bool)
         return value
+
+    def frame_rate(self, key: str, *, sent: bool) -> int | None:
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not sent or type(value) is not int or value not in FRAME_RATES:
+            least, most = FRAME_RATES[0], FRAME_RATES[-1]
+            raise self._refuse(key, f"{value!r} is not a picture's rate: a whole number from {least} to {most}")
+        rate: int = value
+        return rate
 
     def codec(self, key: str, known: frozenset[str], *, sent: bool) -> str | None:
         if not sent:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from evidence_store.errors import InvalidInput
 
+from .av1_setup import read_av1c
 from .boxes import NOT_SYNC, SYNC, TRUN_OFFSETS, Sample, fragment, initialisation, opus
 from .decoder_setup import Setup
 from .h264_setup import read_avcc
+from .h265_setup import read_hvcc
 from .vpx_setup import read_vpcc
 
 _MOOF_MAX = 64 * 1024 * 1024
@@ -116,6 +118,10 @@ def _setup(kind: bytes, entry: bytes) -> Setup:
     ((name, extra),) = boxes(entry[78:])
     if (kind, name) == (b"avc1", b"avcC"):
         return read_avcc(extra)
+    if (kind, name) == (b"hev1", b"hvcC"):
+        return read_hvcc(extra)
+    if (kind, name) == (b"av01", b"av1C"):
+        return read_av1c(extra)
     if name == b"vpcC":
         return read_vpcc(kind, extra, *struct.unpack_from(">HH", entry, 24))
     raise ValueError

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from evidence_store.sealing.journal import TrackEntry
 from recorder.clock import SenderClock
 from recorder.datagrams import READ_EVERY_S, READ_EVERY_S_WATCHED, DatagramReader
 from recorder.feed import FeedServer, Presence
-from recorder.fragments import Codec
+from recorder.fragments import Codec, Heard
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
-from recorder.sdp import Kind
+from recorder.sdp import KINDS, Kind
 from recorder.ticker import CODEC_OF, RoomProfile, connection_event, viewer_event
 from recorder.track import Track
+from recorder.watching.door import Watch
+from recorder.watching.messages import unit_message
 
 HEARD_WITHIN_NS = 2_000_000_000
 _SMOOTHING = 0.2
@@ -84,8 +87,9 @@ class Cameras:
         feed_path: Path,
         ask_key_frame: Callable[[str], None],
         tell: Callable[[Record], None],
+        watch: Watch | None = None,
     ) -> None:
-        """`ask_key_frame(camera)` reaches the camera's peer."""
+        """`ask_key_frame(camera)` reaches the camera's peer. `watch` hears what the watch over content observes."""
         self.tracks = {entry.id: Track(entry.id, CODEC_OF[entry.kind]) for entry in entries}
         self.meters = {camera.id: Meter(camera.id) for camera in profile.cameras}
         self.feed = FeedServer(
@@ -94,7 +98,10 @@ class Cameras:
             presence=self._told,
             deserted=self._deserted,
             watched=_set_pace,
+            watch=watch,
         )
+        for entry, kind in ((entry, kind) for entry in entries for kind in KINDS if entry.kind == kind):
+            self.tracks[entry.id].on_unit = partial(self._show_unit, entry.camera, kind)
         self._of = {(entry.camera, entry.kind): entry.id for entry in entries}
         self._tell = tell
         self._watching: dict[tuple[str, str], Presence] = {}
@@ -164,6 +171,11 @@ class Cameras:
             track.sender_report(ntp, rtp, arrival_ns)
         if (index := self.meters[connection.camera].feed.get(kind)) is not None:
             self.feed.report(index, ntp, rtp, arrival_ns)
+
+    def _show_unit(self, camera: str, kind: Kind, heard: Heard) -> None:
+        index = self.meters[camera].feed.get(kind)
+        if index is not None and self.feed.door.client is not None:
+            self.feed.unit(index, *unit_message(heard), heard.unit.arrival_ns)
 
     def disconnected(self, connection: Connection, reason: str) -> None:
         meter = self.meters.get(connection.camera)

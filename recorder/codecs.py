@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from . import h264, vp8
+from . import av1, h264, h265, vp8, vp9
+from .av1_setup import read_av1
 from .boxes import opus
 from .decoder_setup import LatestHeader, Setup, Setups
 from .depacketise import Depacketiser
 from .fragments import Codec
 from .h264_setup import ParameterSets
+from .h265_setup import H265Sets
 from .opus import OpusDepacketiser
-from .vpx_setup import read_vp8
+from .vpx_setup import read_vp8, read_vp9
 
 
 class _Sound:
@@ -40,6 +42,9 @@ class Way:
 
 WAYS: Mapping[Codec, Way] = {
     Codec.H264: Way(h264.H264Depacketiser, ParameterSets, h264.begins_key_frame),
+    Codec.VP9: Way(vp9.Vp9Depacketiser, lambda: LatestHeader(read_vp9), vp9.begins_key_frame),
+    Codec.AV1: Way(av1.Av1Depacketiser, lambda: LatestHeader(read_av1), av1.begins_key_frame),
+    Codec.H265: Way(h265.H265Depacketiser, H265Sets, h265.begins_key_frame),
     Codec.VP8: Way(vp8.Vp8Depacketiser, lambda: LatestHeader(read_vp8), vp8.begins_key_frame),
     Codec.OPUS: Way(OpusDepacketiser, _Sound, _everywhere),
 }

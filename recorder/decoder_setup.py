@@ -12,13 +12,15 @@ from evidence_store.errors import InvalidInput
 @dataclass(frozen=True, slots=True)
 class Setup:
     """`codec` is the browser's name of it (RFC 6381), `entry` the sample entry box. `width` and `height` in pixels, 0
-    for sound. `reordered`: the most pictures that may be sent before one that is shown earlier (B-frames)."""
+    for sound. `reordered`: the most pictures that may be sent before one that is shown earlier (B-frames). `sets`: the
+    parameter set NAL units in the entry, in the order that a stream has them."""
 
     codec: str
     entry: bytes
     width: int = 0
     height: int = 0
     reordered: int = 0
+    sets: tuple[bytes, ...] = ()
 
 
 class Setups(Protocol):

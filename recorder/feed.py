@@ -12,13 +12,16 @@ and goes on, recorder → monitor:
     2 packets   what was read together of one track or several, one after the other:
                 track 2 ‖ arrival 8 ‖ count 2 ‖ count × length 2 ‖ whole decrypted RTP packets; the head's are 0
     3 report    8 octets NTP time ‖ 4 octets RTP time of one instant of the camera's clock (from its sender report)
+    4 unit      one access unit (`recorder/watching/messages.py`): to the watch, which gets these instead of packets
 
 and monitor → recorder:
 
     16 key frame  nothing more: the track's camera should send one
-    18 want       1 octet: 1, the track's packets are wanted from now on, and first those of the last seconds; 0, they
-                  are not. Until it is said, packets stay with the recorder: what nobody watches costs nothing
     17 presence   JSON {"event": "joined" | "left", "viewer", "camera", "utc_ns"}, `viewer` opaque
+    18 watch      nothing more: whoever says so is the watch over content from then on, no monitor, and is well
+    19 observation  from the watch alone (`recorder/watching/messages.py`)
+    20 want       1 octet: 1, the track's packets are wanted from now on, and first those of the last seconds; 0, they
+                  are not. Until it is said, packets stay with the recorder: what nobody watches costs nothing
 
 Full socket: the message is dropped and counted; nothing ever waits for the monitor. A monitor whose socket is too full
 for the `tracks` message is cut off, so that it connects and hears it again. A monitor that connects first repeats who
@@ -44,11 +47,12 @@ from typing import Literal, Protocol
 import structlog
 
 from recorder.sdp import KINDS, Codec, Kind
+from recorder.watching.door import OBSERVATION, UNIT, WATCH, Watch, WatchDoor
 
 _HEAD = struct.Struct("!BHQ")
 _BATCH = struct.Struct("!HQH")
 _MAPPING = struct.Struct("!QL")
-_TRACKS, _PACKETS, _REPORT, _KEY_FRAME, _PRESENCE, _WANT = 1, 2, 3, 16, 17, 18
+_TRACKS, _PACKETS, _REPORT, _KEY_FRAME, _PRESENCE, _WANT = 1, 2, 3, 16, 17, 20
 _LARGEST = 256 * 1024
 _LARGEST_WORD = 64 * 1024
 _FULL = 64 * 1024  # octets of packets that are sent without waiting for the end of the reading
@@ -80,6 +84,16 @@ def _batch(track: int, packets: list[bytes], arrival_ns: int) -> bytes:
     return b"".join(
         (_BATCH.pack(track, arrival_ns, len(lengths)), struct.pack(f"!{len(lengths)}H", *lengths), *packets)
     )
+
+
+def head(kind: int, track: int = 0, arrival_ns: int = 0) -> bytes:
+    """What each message begins with."""
+    return _HEAD.pack(kind, track, arrival_ns)
+
+
+def unpack_head(message: bytes) -> tuple[int, int, int, bytes]:
+    """Type, track, arrival, and the rest. Raises struct.error where there is less than a head."""
+    return *_HEAD.unpack_from(message), message[_HEAD.size :]
 
 
 def _presence_message(presence: Presence) -> bytes:
@@ -141,9 +155,11 @@ class FeedServer:
         presence: Callable[[Presence], None],
         deserted: Callable[[], None] = lambda: None,
         watched: Callable[[bool], None] = lambda wanted: None,
+        watch: Watch | None = None,
     ) -> None:
         self._path, self._key_frame, self._presence, self._deserted = path, key_frame, presence, deserted
         self._watched = watched
+        self.door = WatchDoor(watch)
         self._tracks: dict[int, FeedTrack] = {}
         self._next_index = 1
         self._listener: socket.socket | None = None
@@ -170,7 +186,7 @@ class FeedServer:
         asyncio.get_running_loop().add_reader(listener, self._accept)
 
     async def stop(self) -> None:
-        for monitor in list(self._monitors):
+        for monitor in list(self._clients()):
             self._cut(monitor)
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
@@ -227,6 +243,18 @@ class FeedServer:
         for monitor, wanted in list(self._monitors.items()):
             if track in wanted:
                 self._send(monitor, [message])
+        self._show([message])
+
+    def unit(self, track: int, about: bytes, data: bytes, arrival_ns: int) -> None:
+        """One access unit of a track, to the watch, if there is one. `about`: `watching.messages.unit_message`."""
+        self._show([_HEAD.pack(UNIT, track, arrival_ns), about, data])
+
+    def _show(self, parts: list[bytes]) -> None:
+        if not self.door.show(parts) and self.door.client is not None:
+            self._cut(self.door.client)
+
+    def _clients(self) -> list[socket.socket]:
+        return [*self._monitors] if self.door.client is None else [*self._monitors, self.door.client]
 
     def _flush(self) -> None:
         self._flushing = False
@@ -270,7 +298,7 @@ class FeedServer:
     def _tell(self, only: socket.socket | None = None) -> None:
         self._flush()
         body = json.dumps({"tracks": [_to_json(track) for track in self._tracks.values()]}).encode()
-        for monitor in [only] if only is not None else list(self._monitors):
+        for monitor in [only] if only is not None else list(self._clients()):
             try:
                 monitor.sendmsg([_HEAD.pack(_TRACKS, 0, 0), body])
             except OSError:
@@ -284,7 +312,7 @@ class FeedServer:
         except OSError as error:
             log.warning("feed-accept-failed", error=str(error))
             return
-        if len(self._monitors) >= _MOST_MONITORS:
+        if len(self._clients()) >= _MOST_MONITORS:
             monitor.close()
             return
         monitor.setblocking(False)
@@ -298,13 +326,29 @@ class FeedServer:
 
     def _cut(self, monitor: socket.socket) -> None:
         if monitor in self._monitors:
-            del self._monitors[monitor]
-            self._waiting.pop(monitor, None)
-            asyncio.get_running_loop().remove_reader(monitor)
-            monitor.close()
-            self._watched(self.wanted)
+            self._forget(monitor)
+            self._close(monitor)
             if not self._monitors:
                 self._deserted()
+        elif self.door.leave(monitor):
+            self._close(monitor)
+
+    def _forget(self, monitor: socket.socket) -> None:
+        del self._monitors[monitor]
+        self._waiting.pop(monitor, None)
+        self._watched(self.wanted)
+
+    def _close(self, client: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(client)
+        client.close()
+
+    def _hear_watch(self, client: socket.socket, kind: int, body: bytes) -> None:
+        """Raises ValueError for what this client may not say."""
+        former = self.door.hear(client, kind, body)
+        if client in self._monitors:
+            self._forget(client)
+        if former is not None:
+            self._close(former)
 
     def _hear(self, monitor: socket.socket) -> None:
         try:
@@ -322,8 +366,11 @@ class FeedServer:
                 if (track := self._tracks.get(index)) is not None:
                     self._key_frame(track.camera, track.kind)
                 return
-            if kind == _WANT:
+            if kind == _WANT and monitor in self._monitors:
                 self._want(monitor, index, message[_HEAD.size] == 1)
+                return
+            if kind in (WATCH, OBSERVATION) or monitor is self.door.client:
+                self._hear_watch(monitor, kind, message[_HEAD.size :])
                 return
             if kind != _PRESENCE:
                 raise ValueError("unknown type")

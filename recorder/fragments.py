@@ -71,9 +71,9 @@ class Fragment:
     `codec` is the browser's name of the epoch's codec (RFC 6381).
 
     `base` is the decoding time of the first sample, `first` and `last` the least and the greatest presentation time,
-    `duration` the sum of the samples', the last one's estimated. `first_ns` is `first` on the local monotonic clock;
-    `sender_utc_ns` the same by the sender's word (ns since 1970) or None; `uncertainty_ns` belongs to both.
-    `pre_roll` samples at its beginning came before the start was pressed.
+    `duration` the sum of the samples', `end` where the last that is shown ends, both estimated. `first_ns` is `first`
+    on the local monotonic clock; `sender_utc_ns` the same by the sender's word (ns since 1970) or None;
+    `uncertainty_ns` belongs to both. `pre_roll` samples at its beginning came before the start was pressed.
     """
 
     track: str
@@ -87,6 +87,7 @@ class Fragment:
     first: int
     last: int
     duration: int
+    end: int
     samples: int
     key_frames: tuple[int, ...]
     incomplete: int

@@ -184,7 +184,7 @@ def avc1(sps: tuple[bytes, ...], pps: tuple[bytes, ...]) -> Setup:
         luma, chroma = first.luma_depth - 8, first.chroma_depth - 8
         parts.append(struct.pack(">BBBB", 0xFC | first.chroma_format, 0xF8 | luma, 0xF8 | chroma, 0))
     entry = visual_entry(b"avc1", first.width, first.height, box(b"avcC", *parts))
-    return Setup(f"avc1.{sps[0][1:4].hex()}", entry, first.width, first.height, first.reordered)
+    return Setup(f"avc1.{sps[0][1:4].hex()}", entry, first.width, first.height, first.reordered, sps + pps)
 
 
 def read_avcc(data: bytes) -> Setup:

@@ -22,6 +22,7 @@ from recorder.cameras import Cameras
 from recorder.delivery import Delivery
 from recorder.device import Device
 from recorder.fragments import Cut
+from recorder.observed import Observed
 from recorder.recovery import Recovery, previous_take, recover
 from recorder.sealer import Closed, Durable, Sealer, Tick
 from recorder.sealing_thread import SealingThread
@@ -66,8 +67,10 @@ class RecorderNode:
         *,
         boot: str,
         on_failure: Callable[[], None] = end_process,
+        watched: bool = False,
     ) -> None:
-        """`delivery(heartbeat)` makes the delivery; `ask_key_frame(camera)` reaches the camera's peer.
+        """`delivery(heartbeat)` makes the delivery; `ask_key_frame(camera)` reaches the camera's peer. `watched`: a
+        process watches over content, and its absence is an alarm.
 
         `on_failure()`, from any thread: what seals, cuts or delivers is no more, and the process has to end.
         """
@@ -79,7 +82,8 @@ class RecorderNode:
         self._entries = profile.tracks()
         self._described: dict[str, Record] = {}
         self._ask_key_frame = ask_key_frame
-        self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell)
+        self.observed = Observed(self._entries, self._tell, expected=watched)
+        self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell, self.observed)
         self.delivery = delivery(self._heartbeat)
         self.state = State.IDLE
         self._order: Order | None = None
@@ -234,7 +238,7 @@ class RecorderNode:
         for track in self.cameras.tracks.values():
             track.begin(origin, now)
         began: Record = {"monotonic": str(origin), "type": "origin", "utc": str(self._began_utc_ns)}
-        self._events = [began, *self.cameras.present()]
+        self._events = [began, *self.cameras.present(), *self.observed.present()]
 
     def _make_sealer(self, order: Order, monotonic_ns: int, utc_ns: int) -> Sealer:
         # In the sealing thread. A number that was given in vain, or a close that found no room, comes first.
@@ -372,6 +376,8 @@ class RecorderNode:
             found.append("test-opening-failed")
         if self._wanted is not None or (self.state is State.RECORDING and not self._is_durable(now)):
             found.append("not-durable")
+        if self.observed.down(now):
+            found.append("watch-down")
         return found
 
     def _is_durable(self, now: int) -> bool:
@@ -396,6 +402,7 @@ class RecorderNode:
             "feed_dropped": self.cameras.feed.dropped,
             "highest_take": self._spool.highest_take(),
             "interview": None if order is None else order.interview.hex(),
+            "observed": self.observed.describe(recording=recording),
             "room": self.profile.room,
             "since": str(self._began_utc_ns) if recording else None,
             "spool_free": self._free,

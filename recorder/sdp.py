@@ -5,20 +5,12 @@ writes a small offer of our own that holds nothing but what was chosen; aiortc a
 client's payload types, format parameters and refused sections back. So a client's odd line reaches no further than this
 module, and any codec, profile and level is echoed as it was offered, whatever aiortc knows.
 
-Of several codecs the best for what comes after is taken, not the client's first (RFC 3264, section 6.1, leaves it to
-the answerer). H.264: coded by cameras' own hardware, and shown by every browser but a Firefox without its OpenH264
-download, every player and every court. VP9, then AV1: shown live and from the store by every browser, but a browser
-camera codes them on its processor, AV1 at the greater cost. VP8: shown live by every browser, stored by few players.
-H.265 last: shown only where the viewer's own hardware can. A viewer is sent what the camera sends, or nothing.
-
 Bundle-only sections (RFC 9143, section 6) carry no transport lines of their own: RFC 9725's own example offer is such a
 one. They take those of the first section in the bundle. Nothing here does I/O.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,8 +19,9 @@ from typing import Literal
 from evidence_store.errors import InvalidInput
 from recorder.capture_time import URI as CAPTURE_TIME
 
-Kind = Literal["video", "audio"]
-KINDS: tuple[Kind, ...] = ("video", "audio")
+from .payload_format import KINDS, NAMES, SPOKEN, Codec, Kind
+
+__all__ = ["KINDS", "LIMIT", "Choice", "Codec", "Kind", "Offer", "Section", "answer", "canonical", "parse_offer"]
 
 LIMIT = 64 * 1024
 """Octets of an offer that are read at all."""
@@ -44,12 +37,6 @@ _CANDIDATE = re.compile(
 )
 _SETUP = ("actpass", "active", "passive")
 _DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
-# 4:2:0, 8 bits: what browsers and courtroom players decode. 0x42 baseline, 0x4d main, 0x58 extended, 0x64 high.
-_H264_PROFILES = ("42", "4d", "58", "64")
-_NAMES = {name.lower(): name for name in ("H264", "VP9", "AV1", "VP8", "H265", "opus")}
-"""As the formats are registered, the best first."""
-_RANKS = {name: rank for rank, name in enumerate(_NAMES.values())}
-_SPOKEN = {"H264": "H.264", "H265": "H.265", "opus": "Opus"}
 _FEEDBACK: Mapping[str, tuple[str, ...]] = {"video": ("nack", "nack pli", "ccm fir", "goog-remb"), "audio": ("nack",)}
 _NOT_RECORDED = (
     "has no codec that can be recorded: H.264 (4:2:0, not interleaved), VP9, AV1, VP8 or H.265, and Opus. "
@@ -68,84 +55,6 @@ _CANONICAL: Mapping[str, tuple[int, str, str]] = {
 
 def malformed(sentence: str) -> InvalidInput:
     return InvalidInput(sentence, code="sdp-malformed")
-
-
-@dataclass(frozen=True, slots=True)
-class Codec:
-    """One payload format of a section. `fmtp` is the offered text; `rtx` its retransmission payload type (RFC 4588)."""
-
-    kind: Kind
-    name: str
-    payload_type: int
-    clock_rate: int
-    channels: int | None
-    fmtp: str = ""
-    feedback: tuple[str, ...] = ()
-    rtx: int | None = None
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """`fmtp` as pairs, names in lower case."""
-        pairs = (item.strip().partition("=") for item in self.fmtp.split(";") if item.strip())
-        return {name.lower(): value for name, _, value in pairs}
-
-    @property
-    def profile(self) -> str | None:
-        """H.264's profile-level-id in lower case (RFC 6184, section 8.1; absent: 42000a); None for other formats."""
-        return self.parameters.get("profile-level-id", "42000a").lower() if self.name == "H264" else None
-
-    @property
-    def accepted(self) -> bool:
-        """Whether it can be recorded: pictures of 4:2:0, Opus at 48 kHz."""
-        return self.clock_rate == (90000 if self.kind == "video" else 48000) and _accepted(self.name, self.parameters)
-
-    @property
-    def rank(self) -> tuple[int, bool]:
-        """The less the better. H.264 that may fragment NAL units comes before H.264 that may not."""
-        return _RANKS[self.name], self.parameters.get("packetization-mode") != "1"
-
-    @property
-    def variant(self) -> str:
-        """What of the parameters a decoder must be made for: H.264's profile (with its constraints), the others'."""
-        match self.name:
-            case "H264":
-                return (self.profile or "")[:4]
-            case "VP9":
-                return self.parameters.get("profile-id", "0")
-            case "H265":
-                return self.parameters.get("profile-id", "1")
-        return ""
-
-    def shows(self, sent: Codec) -> bool:
-        """Whether who offers this can decode the other; decoders of H.264 know more profiles than they name."""
-        return self.name == sent.name and (self.name == "H264" or self.variant == sent.variant)
-
-    @property
-    def parameter_sets(self) -> tuple[bytes, ...]:
-        """Parameter sets told beforehand, for senders that do not repeat them in the stream (RFC 6184, RFC 7798)."""
-        found = []
-        for name in ("sprop-vps", "sprop-sps", "sprop-pps", "sprop-parameter-sets"):
-            for text in self.parameters.get(name, "").split(","):
-                with contextlib.suppress(ValueError):  # told in vain: they have to come in the stream
-                    found.append(base64.b64decode(text, validate=True))
-        return tuple(each for each in found if each)
-
-
-def _accepted(name: str, parameters: Mapping[str, str]) -> bool:
-    """RFC 6184, 8.1; RFC 9628, 6; AV1's RTP payload format, 7.2; RFC 7798, 7.1. VP8 and Opus have nothing to choose."""
-    match name:
-        case "H264":
-            profile = parameters.get("profile-level-id", "42000a").lower()[:2]
-            return parameters.get("packetization-mode", "0") in ("0", "1") and profile in _H264_PROFILES
-        case "VP9":
-            return parameters.get("profile-id", "0") in ("0", "2")
-        case "AV1":
-            return parameters.get("profile", "0") == "0"
-        case "H265":
-            # With a decoding order of its own each payload would have a number before it.
-            in_order = parameters.get("sprop-max-don-diff", "0") == "0" and parameters.get("tx-mode", "SRST") == "SRST"
-            return in_order and parameters.get("profile-id", "1") in ("1", "2")
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +145,7 @@ class Offer:
                 sent = camera[section.media]
                 codecs = [codec for codec in codecs if codec.shows(sent)]
                 codecs.sort(key=lambda codec, sent=sent: (codec.rank, codec.variant != sent.variant))  # type: ignore[misc]
-                refusal = _NOT_SHOWN.format(_SPOKEN.get(sent.name, sent.name))
+                refusal = _NOT_SHOWN.format(SPOKEN.get(sent.name, sent.name))
             if not codecs:
                 raise InvalidInput(f"The offer's {section.media} section {refusal}", code="codec-unsupported")
             chosen.append(Choice(section, codecs[0]))
@@ -336,7 +245,7 @@ def _codecs(media: str, formats: list[str], lines: list[str]) -> Iterator[Codec]
     }
     for format_ in formats:
         encoding = _ENCODING.fullmatch(maps.get(format_, ""))
-        name = _NAMES.get(encoding[1].lower(), "") if encoding is not None else ""
+        name = NAMES.get(encoding[1].lower(), "") if encoding is not None else ""
         if (
             encoding is None
             or (kind == "audio") != (name == "opus")
@@ -413,7 +322,8 @@ def canonical(chosen: tuple[Choice, ...], direction: Literal["sendonly", "recvon
 
 def answer(offer: Offer, chosen: tuple[Choice, ...], local: str, *, rtx: bool, bitrate_hint: str = "") -> str:
     """aiortc's answer to `canonical()`, in the client's own terms: its payload types and formats, one for each medium,
-    refused sections in their places (RFC 3264, section 6), rtcp-mux-only. `rtx`: accept retransmission streams.
+    refused sections in their places (RFC 3264, section 6), rtcp-mux-only. `rtx`: for a camera, whose retransmission
+    streams are accepted and whose sound is asked for in stereo.
     `bitrate_hint`: format parameters added for senders that heed REMB (libwebrtc)."""
     session, *sections = re.split(r"(?m)^(?=m=)", local.replace("\r\n", "\n"))
     lines = [line for line in session.split("\n") if line and not line.startswith("a=group:")]
@@ -432,6 +342,9 @@ def answer(offer: Offer, chosen: tuple[Choice, ...], local: str, *, rtx: bool, b
 def _answer_section(choice: Choice, text: str, rtx: bool, bitrate_hint: str) -> list[str]:
     codec = choice.codec
     hint = bitrate_hint if codec.kind == "video" and "goog-remb" in codec.feedback else ""
+    if codec.kind == "audio" and rtx and "stereo" not in codec.parameters:
+        # A sender may mix two microphones into one unless both are asked for (RFC 7587, 6.1).
+        hint = "stereo=1"
     fmtp = ";".join(part for part in (codec.fmtp, hint) if part)
     head, *rest = [line for line in text.split("\n") if line]
     again = codec.rtx if rtx else None

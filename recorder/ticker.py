@@ -83,7 +83,7 @@ def fragment_messages(entry: TrackEntry, fragment: Fragment) -> list[Message]:
         "preroll": fragment.pre_roll,
         "rtp": [fragment.first_rtp, fragment.last_rtp],
         "samples": fragment.samples,
-        "to": fragment.base + fragment.duration,
+        "to": fragment.end,
     }
     step = VIDEO_STEP if entry.kind == "video" else AUDIO_STEP
     messages.append(Message(Kind.MEDIA, entry.index, fragment.epoch, fragment.data, step, about))

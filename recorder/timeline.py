@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from .boxes import VIDEO_TIMESCALE, Sample, fragment, initialisation
+from .boxes import Sample, fragment, initialisation
 from .clock import SECOND_NS, Mapping, StreamClock
 from .decoder_setup import Setup
 from .depacketise import AccessUnit
 from .drift import Drift
 from .fragments import Codec, Cut, Event, Fragment, Gap, Heard
 from .opus import opus_ticks
+from .picture_order import USUAL_STEP, DecodingTimes, ShownOrder
 
 MAX_PENDING = 128 * 1024 * 1024
 _MAX_UNITS = 65_536
 _CLOCK_EVERY_NS = SECOND_NS
-_DEFAULT_PICTURE = VIDEO_TIMESCALE // 30
 _STRENGTH = {reason: strength for strength, reason in enumerate(Gap)}
 # Said only when something is missing between what is laid before and after: a take may begin and go on without a hole.
 _IF_ANY = frozenset({Gap.PAUSE, Gap.NO_KEY_FRAME, Gap.NO_MEDIA, Gap.NO_CONNECTION})
@@ -39,8 +39,12 @@ class _Laid(NamedTuple):
 
 @dataclass(slots=True)
 class _OpenGap:
+    """From `start`; with B-frames, what is missing may be shown until `latest`."""
+
     reason: Gap
     start: int
+    latest: int = -1
+    damaged: bool = False
     packets: int = 0
     units: int = 0
 
@@ -73,8 +77,11 @@ class Timeline:
     _need_key: bool = False
     _resumed: bool = False
     _index: int = -1
-    _decode: int = -1
-    _delta: int = _DEFAULT_PICTURE
+    _certain: int = 0
+    _order: ShownOrder = field(init=False)
+    _decoded: int = -1
+    _decoding: DecodingTimes = field(default_factory=DecodingTimes)
+    _delta: int = USUAL_STEP
     _sequence: int = 0
     _clock_ns: int | None = None
     _stepped: bool = False
@@ -84,6 +91,7 @@ class Timeline:
     _events: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._order = ShownOrder(self.codec.video)
         self._need_key = self.codec.video
 
     @property
@@ -136,44 +144,54 @@ class Timeline:
             mapping = self._follow(self._drift, mapping, heard, clock)
         present = mapping.media_time(heard.rtp)
         if present < 0:
-            # Older than the take. A sound before it is none of ours; a picture needs the next key frame instead.
-            if self.codec.video:
+            # Older than the take. A sound before it is none of ours, nor a picture that is sent after the first key
+            # frame and shown before it; at a beginning, a picture needs the next key frame instead.
+            if self.codec.video and self.empty:
                 self.gap(Gap.NO_KEY_FRAME, units=1)
                 self.need_key()
             return
         self._need_key = False
-        if self._gap is None and present - self._promised() > self._hole:
-            self.gap(Gap.NO_MEDIA)
-        if self._gap is not None and unit.complete:
-            self._close_gap(present)
-        self._append(heard, mapping, present, self._enter_epoch(heard, present))
+        if self._gap is None and present - self._promised(self.end) > self._hole:
+            self._gap = _OpenGap(Gap.NO_MEDIA, self._promised(self.end))
+        steady = self._gap is None and heard.number == self._index + 1
+        if self._gap is not None:
+            damaged = bool(heard.lost or heard.malformed or not unit.complete)
+            if damaged or self._gap.damaged:
+                # What was lost in a unit may reach beyond it: the next one tells more.
+                self._gap.latest = self._order.latest_missing(present, self._delta)
+            self._gap.damaged = damaged
+            if unit.complete and present > max(self._order.greatest, self._gap.latest):
+                self._close_gap(present)
+        init = self._enter_epoch(heard, present)
+        if steady and 0 < (step := self._order.step(present)) <= self.codec.timescale // 2:
+            self._delta = step
+        self._append(heard, mapping, present, init)
 
     def _append(self, heard: Heard, mapping: Mapping, present: int, init: bytes | None) -> None:
-        if self._laid and self._laid[-1].mapping is mapping:
-            step = present - self._laid[-1].present
-            if 0 < step <= self.codec.timescale // 2:
-                self._delta = step
+        unit = heard.unit
+        certain = self._order.add(present, 0 if self._setup is None else self._setup.reordered)
         self._index = heard.number
-        self._bytes += len(heard.unit.data)
-        pre_roll = heard.unit.arrival_ns < self.started_ns
+        self._bytes += len(unit.data)
+        pre_roll = unit.arrival_ns < self.started_ns
         self._laid.append(_Laid(present, heard, self._epoch, self._setup, mapping, pre_roll, init))
-        self.end = max(self.end, present + self._estimate(heard.unit))
+        self.end = max(self.end, present + self._estimate(unit))
+        self._certain = max(self._certain, certain + self._estimate(unit))
 
     def gap(self, reason: Gap, packets: int = 0, units: int = 0) -> None:
         """A stretch from the end of what is laid is missing, until the next whole unit."""
         if self._gap is None:
-            self._gap = _OpenGap(reason, self._promised())
+            self._gap = _OpenGap(reason, self._promised(self._certain))
         elif _STRENGTH[reason] > _STRENGTH[self._gap.reason]:
             self._gap.reason = reason
         self._gap.packets += packets
         self._gap.units += units
 
-    def _promised(self) -> int:
+    def _promised(self, end: int) -> int:
         """Until when nothing can be missing: the end of what is laid; with nothing laid, the start being pressed.
 
         The origin may lie before that, where another track's pre-roll begins.
         """
-        return max(self.end, self._media(self.started_ns)) if self.empty else self.end
+        return max(end, self._media(self.started_ns)) if self.empty else end
 
     def disconnected(self) -> None:
         """The connection is gone; the next one begins with a key frame."""
@@ -231,7 +249,10 @@ class Timeline:
 
     def _fragment(self, run: list[_Laid]) -> Fragment:
         first, last = run[0], run[-1]
-        decode = self._decoding(run)
+        if first.mapping.number != self._decoded:
+            self._decoded = first.mapping.number
+            self._decoding.restart()
+        decode = self._decoding.of([one.present for one in run], self._order.depth, self._estimate(run[-1].heard.unit))
         samples = [
             Sample(one.heard.unit.data, after - at, _starts(one.heard.unit), one.present - at)
             for one, (at, after) in zip(run, pairwise(decode), strict=True)
@@ -251,6 +272,7 @@ class Timeline:
             first=least,
             last=max(one.present for one in run),
             duration=decode[-1] - decode[0],
+            end=max(one.present + self._estimate(one.heard.unit) for one in run),
             samples=len(run),
             key_frames=tuple(one.present for one in run if self.codec.video and _starts(one.heard.unit)),
             incomplete=sum(not one.heard.unit.complete for one in run),
@@ -263,23 +285,6 @@ class Timeline:
             sender_utc_ns=None if utc is None else utc + self._ns(least - mapping.media),
             uncertainty_ns=mapping.uncertainty_ns,
         )
-
-    def _decoding(self, run: list[_Laid]) -> list[int]:
-        """When each sample is decoded, and when the last one ends.
-
-        RTP tells when to show, not when to decode: the same, while that rises. Pictures sent out of order are decoded
-        at an even pace in the order they came, each with an offset back or forth to its own time.
-        """
-        shown = [one.present for one in run]
-        if all(before < after for before, after in pairwise([self._decode, *shown])):
-            decode = [*shown, shown[-1] + self._estimate(run[-1].heard.unit)]
-        else:
-            count, least, greatest = len(shown), min(shown), max(shown)
-            begin = max(self._decode + 1, least)
-            end = max(greatest + ((greatest - least) // (count - 1) if count > 1 else self._delta), begin + count)
-            decode = [begin + (end - begin) * index // count for index in range(count + 1)]
-        self._decode = decode[-2]
-        return decode
 
     def _map(self, heard: Heard, connection: str, clock: StreamClock) -> Mapping:
         before = self._mapping
@@ -294,12 +299,16 @@ class Timeline:
             media = max(media, 0)
         number = 0 if before is None else before.number + 1
         mapping = Mapping(number, connection, by, heard.rtp, media, uncertainty_ns, clock.utc_ns(heard.rtp))
+        self._order.restart()
+        self._certain = max(self._certain, self.end)
         self._stream = heard.stream
         self._drift = Drift(heard.unit.arrival_ns, self._local_ns(media) - clock.ns(heard.rtp), by)
         return self._declare(mapping, clock)
 
     def _follow(self, drift: Drift, before: Mapping, heard: Heard, clock: StreamClock) -> Mapping:
         """Where the clocks have drifted apart, what follows lies elsewhere, by a new mapping of the same stream."""
+        if self._setup is not None and self._setup.reordered and not heard.unit.key:
+            return before  # pictures sent before one that is shown earlier: all of them move together
         was = before.media_time(heard.rtp)
         hole = self._gap is not None or was - self.end > self._hole
         most_ns = None if hole else self._ns(self._estimate(heard.unit)) // 2

@@ -8,7 +8,7 @@ frame, or the last seconds of sound.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -95,6 +95,7 @@ class Track:
         self.identifier = identifier
         self.codec = codec
         self.last_arrival_ns: int | None = None
+        self.on_unit: Callable[[Heard], None] = _nobody
         self._patience_ns = patience_ns
         self._preroll_ns = preroll_ns
         self._preroll_bytes = preroll_bytes
@@ -360,6 +361,7 @@ class Track:
         self._lost = self._dropped = 0
         self._past.units += 1
         self._past.incomplete += not unit.complete
+        self.on_unit(heard)
         self._keep(heard)
         if self._timeline is not None and self._running:
             self._timeline.lay(heard, connection.identifier, connection.clock)
@@ -390,6 +392,10 @@ class Track:
     def _forget(self) -> None:
         self._kept.clear()
         self._kept_bytes = 0
+
+
+def _nobody(_heard: Heard) -> None:
+    """Nobody listens to this track's units."""
 
 
 def _add(counters: TrackCounters, connection: _Connection) -> None:

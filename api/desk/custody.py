@@ -62,6 +62,9 @@ def said(verb: Verb, details: Mapping[str, Any], cameras: Mapping[str, str]) -> 
         code = details.get(name)
         if code is not None:
             parts.append(_lower(words.danish(table, str(code))))
+    if details.get("kind") is not None:
+        parts.append(_lower(words.danish(words.ALARMS, str(details["kind"])).removesuffix(".")))
+        parts.append(_lower(words.danish(words.OBSERVATION_ACTS, str(details.get("act")))))
     if details.get("from") is not None:
         until = "" if details.get("to") is None else f" til {_precise(details['to'])}"
         parts.append(f"fra kl. {_precise(details['from'])}{until}")

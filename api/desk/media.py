@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import select
@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from api.desk.accounts import actor_of
 from api.desk.moments import moment
-from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, MediaTrack, Viewing
-from evidence_store.canonical import parse
+from api.services import Account, Gap, MediaInit, MediaSegment, MediaTake, MediaTrack, Observed, Viewing
+from evidence_store import webm
+from evidence_store.canonical import Record, parse
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, TakeRow
 from evidence_store.deliveries import index_of
@@ -32,6 +33,7 @@ MOST_VIEWINGS: Final = 1_000
 _EPOCHS: Final = 1_000
 """A segment's number for the player is its index · 1000 + its init epoch: a change of picture size splits it."""
 
+_MOST_INITS: Final = 10_000
 _PLAYABLE = (InterviewState.SEALED, InterviewState.AVAILABLE)
 
 
@@ -40,6 +42,7 @@ class MediaDesk:
         self._book = book
         self._playback = playback
         self._viewings: dict[str, Viewing] = {}
+        self._inits: dict[tuple[str, int, int, int], tuple[int, str]] = {}
         self._lock = threading.Lock()
 
     def index(self, interview: str) -> Sequence[MediaTake]:
@@ -82,18 +85,34 @@ class MediaDesk:
         with self._book.reading() as session:
             take = self._by_ordinal(session, interview, ordinal)
             entry = self._entry(take, track)
-            for segment in segments_of(session, take.enrolment, take.n):
-                for each in index_of(segment)["init"]:
-                    if (each["track"], each["epoch"]) == (entry.index, epoch):
-                        return self._playback.init(take.enrolment, take.n, segment.i, entry.index, epoch)
-        raise NotFound("no such init", code="media")
+            lies_in, codec = self._init_of(session, take, entry, epoch)
+        data = self._playback.init(take.enrolment, take.n, lies_in, entry.index, epoch)
+        return webm.beginning(webm.read_init(data)) if codec.startswith(webm.CODEC) else data
 
     def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes:
+        index, epoch = divmod(number, _EPOCHS)
         with self._book.reading() as session:
             take = self._by_ordinal(session, interview, ordinal)
-        entry = self._entry(take, track)
-        index, epoch = divmod(number, _EPOCHS)
-        return self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
+            entry = self._entry(take, track)
+            _, codec = self._init_of(session, take, entry, epoch)
+        data = self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
+        if not codec.startswith(webm.CODEC):
+            return data
+        return b"".join(map(webm.cluster, webm.read_media(data, entry.timescale)))
+
+    def _init_of(self, session: Session, take: TakeRow, entry: TrackEntry, epoch: int) -> tuple[int, str]:
+        """The segment that the init lies in, and its codec: known once, never changed. Raises NotFound."""
+        key = (take.enrolment, take.n, entry.index, epoch)
+        if (known := self._inits.get(key)) is not None:
+            return known
+        for segment in segments_of(session, take.enrolment, take.n):
+            for each in index_of(segment)["init"]:
+                if (each["track"], each["epoch"]) == (entry.index, epoch):
+                    if len(self._inits) >= _MOST_INITS:
+                        self._inits.clear()
+                    self._inits[key] = found = segment.i, str(each["codec"])
+                    return found
+        raise NotFound("no such init", code="media")
 
     def _by_ordinal(self, session: Session, interview: str, ordinal: int) -> TakeRow:
         takes = _recorded(session, interview)
@@ -136,6 +155,7 @@ class MediaDesk:
             if track.segments
         ]
         origin = take.origin_utc or take.started_at or 0
+        names = {entry.index: entry.id for entry in start.tracks}
         return MediaTake(
             ordinal=ordinal,
             number=take.n,
@@ -143,21 +163,43 @@ class MediaDesk:
             duration=max(ends_at, default=0.0),
             ended=take.ended_how or "open",
             tracks=tracks,
-            gaps=self._gaps(session, take, origin, {entry.index: entry.id for entry in start.tracks}),
+            gaps=self._gaps(session, take, origin, names),
+            observed=self._observed(session, take, origin, names, max(ends_at, default=0.0)),
         )
 
     def _gaps(self, session: Session, take: TakeRow, origin: int, names: dict[int, str]) -> tuple[Gap, ...]:
-        query = select(CustodyEventRow.details).where(
-            CustodyEventRow.interview_id == take.interview_id, CustodyEventRow.verb == Verb.GAP.value
-        )
         found = []
-        for text in session.scalars(query):
-            details = parse(text.encode())
-            if details["take"] == take.n:
-                begins, ends = int(details["from"]), int(details["to"])
-                track = None if details["track"] is None else names.get(details["track"])
-                found.append(Gap((begins - origin) / 1e9, (ends - begins) / 1e9, details["reason"], track))
+        for details in _told(session, take, Verb.GAP):
+            begins, ends = int(details["from"]), int(details["to"])
+            track = None if details["track"] is None else names.get(details["track"])
+            found.append(Gap((begins - origin) / 1e9, (ends - begins) / 1e9, details["reason"], track))
         return tuple(found)
+
+    def _observed(
+        self, session: Session, take: TakeRow, origin: int, names: dict[int, str], end: float
+    ) -> tuple[Observed, ...]:
+        """Each from where it began to where it ended, or to the take's `end`."""
+        found: dict[tuple[str, int | None, str], Observed] = {}
+        for details in _told(session, take, Verb.OBSERVED):
+            begins = max(0.0, (int(details["from"]) - origin) / 1e9)
+            ends = end if details["to"] is None else (int(details["to"]) - origin) / 1e9
+            track = None if details["track"] is None else names.get(details["track"])
+            key = details["kind"], details["track"], details["from"]
+            found[key] = Observed(begins, max(0.0, ends - begins), details["kind"], track)
+        return tuple(sorted(found.values(), key=lambda each: each.start))
+
+
+def _told(session: Session, take: TakeRow, verb: Verb) -> Iterator[Record]:
+    """Details of the take's custody events of that kind, in the order they came in."""
+    query = (
+        select(CustodyEventRow.details)
+        .where(CustodyEventRow.interview_id == take.interview_id, CustodyEventRow.verb == verb.value)
+        .order_by(CustodyEventRow.ledger_position)
+    )
+    for text in session.scalars(query):
+        details = parse(text.encode())
+        if details["take"] == take.n:
+            yield details
 
 
 def _recorded(session: Session, interview: str) -> list[TakeRow]:

@@ -104,10 +104,16 @@ class RoomClient:
             recording_age=described["durable_age"],
             cameras=tuple(self._camera(each) for each in described["cameras"]),
             viewers=viewers,
-            alarms=tuple(Alarm(code, now) for code in described["alarms"]),
+            alarms=(
+                *(Alarm(code, now) for code in described["alarms"]),
+                *(self._observed(each) for each in described["observed"]),
+            ),
             spool_free=described["spool_free"],
             undelivered=described["undelivered"],
         )
+
+    def _observed(self, each: dict[str, Any]) -> Alarm:
+        return Alarm(each["kind"], moment(int(each["since"])), self._profile.camera(each["camera"]).label)
 
     def _camera(self, each: dict[str, Any]) -> CameraState:
         label = self._profile.camera(each["id"]).label

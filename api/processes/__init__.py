@@ -1,1 +1,1 @@
-"""One module a process, each a composition root: recorder, monitor, web application. And their supervisor."""
+"""One module a process, each a composition root: recorder, monitor, watch, web application. And their supervisor."""

@@ -24,6 +24,8 @@ def programs(settings: Settings, *, room: bool, web: bool) -> list[Program]:
     for camera in settings.room_profile().cameras:
         secrets.token(f"camera-{camera.id}")
     names = (["web"] if web else []) + (["recorder", "monitor"] if room else [])
+    if room and settings.watch:
+        names.append("watch")
     return [Program(name, ["process", name], environment) for name in names]
 
 

@@ -84,6 +84,7 @@ async def run(settings: Settings) -> None:
         lambda heartbeat: Delivery(spool, store, keep_seconds=settings.keep, heartbeat=heartbeat),
         lambda camera: whip.key_frame(camera),
         boot=boot_id(),
+        watched=settings.watch,
     )
     tokens = {camera.id: secrets.token(f"camera-{camera.id}") for camera in profile.cameras}
     whip = WhipEndpoint(

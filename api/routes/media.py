@@ -5,7 +5,7 @@ A viewing belongs to one person and one interview and ends by itself. Nothing he
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Path, Request
 from pydantic import BaseModel
@@ -17,11 +17,13 @@ from api.routes.dependencies import Serviced, purpose
 from api.services import Account, MediaTake, Services, Viewing
 from api.web import page
 from evidence_store.errors import NotFound, NotPermitted, Refused
+from evidence_store.webm import is_webm
 
 router = APIRouter(tags=["media"])
 
 Player = Annotated[Account, Depends(allow("interview:media:play"))]
 Opaque = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_FILM: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}, "video/webm": {}}}}
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
@@ -51,6 +53,13 @@ class GapOut(BaseModel):
     track: str | None
 
 
+class ObservedOut(BaseModel):
+    start: float
+    duration: float
+    kind: str
+    track: str | None
+
+
 class TakeOut(BaseModel):
     ordinal: int
     number: int
@@ -58,6 +67,7 @@ class TakeOut(BaseModel):
     duration: float
     tracks: list[TrackOut]
     gaps: list[GapOut]
+    observed: list[ObservedOut]
 
 
 @router.post("/sager/{interview_id}/gennemsyn")
@@ -106,22 +116,26 @@ def index(services: Serviced, account: Player, viewing_id: Opaque) -> list[TakeO
     return [_take(take) for take in services.media.index(viewing.interview)]
 
 
-@router.get("/gennemsyn/{viewing_id}/{take}/{track}/init/{epoch}", responses={200: {"content": {"video/mp4": {}}}})
+@router.get("/gennemsyn/{viewing_id}/{take}/{track}/init/{epoch}", responses=_FILM)
 def init(
     services: Serviced, account: Player, viewing_id: Opaque, take: Number, track: Opaque, epoch: Number
 ) -> Response:
-    """The initialisation segment of one epoch of one track."""
+    """The initialisation segment of one epoch of one track: fragmented MP4, or WebM where it holds VP8."""
     viewing = _viewing(services, account, viewing_id)
-    return Response(services.media.init(viewing.interview, take, track, epoch), media_type="video/mp4")
+    return _film(services.media.init(viewing.interview, take, track, epoch))
 
 
-@router.get("/gennemsyn/{viewing_id}/{take}/{track}/{number}", responses={200: {"content": {"video/mp4": {}}}})
+@router.get("/gennemsyn/{viewing_id}/{take}/{track}/{number}", responses=_FILM)
 def segment(
     services: Serviced, account: Player, viewing_id: Opaque, take: Number, track: Opaque, number: Number
 ) -> Response:
     """One checked segment of one track. When its check fails, a problem (`tampered`) and not a byte of media."""
     viewing = _viewing(services, account, viewing_id)
-    return Response(services.media.segment(viewing.interview, take, track, number), media_type="video/mp4")
+    return _film(services.media.segment(viewing.interview, take, track, number))
+
+
+def _film(data: bytes) -> Response:
+    return Response(data, media_type="video/webm" if is_webm(data) else "video/mp4")
 
 
 def _viewing(services: Services, account: Account, viewing_id: str) -> Viewing:
@@ -161,4 +175,5 @@ def _take(take: MediaTake) -> TakeOut:
             for track in take.tracks
         ],
         gaps=[GapOut(start=gap.start, duration=gap.duration, reason=gap.reason, track=gap.track) for gap in take.gaps],
+        observed=[ObservedOut(start=e.start, duration=e.duration, kind=e.kind, track=e.track) for e in take.observed],
     )

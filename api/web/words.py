@@ -45,8 +45,16 @@ ALARMS: Final[dict[str, str]] = {
     "camera-lost": "Kameraet sender ikke.",
     "audio-lost": "Mikrofonen sender ikke.",
     "silence": "Der er ingen lyd fra mikrofonen.",
+    "quiet": "Lyden er meget svag.",
+    "clipped": "Lyden er for kraftig og forvrænges.",
+    "sound-unreadable": "Lyden kan ikke læses.",
     "black": "Billedet er sort.",
+    "low-light": "Der er for lidt lys.",
     "frozen": "Billedet står stille.",
+    "wrong-frame-rate": "Kameraet sender et forkert antal billeder i sekundet.",
+    "picture-unreadable": "Billedet kan ikke læses.",
+    "clock-off": "Kameraets ur går forkert.",
+    "watch-down": "Overvågningen af billede og lyd svarer ikke. Optagelsen fortsætter; hold selv øje med billede og lyd.",  # noqa: E501
     "spool-low": "Der er snart ikke mere plads på rummets maskine.",
     "spool-full": "Rummets disk er fuld. Det, der er optaget indtil nu, er forseglet. Der optages ikke mere, før der er plads.",  # noqa: E501
     "not-durable": "Det seneste er ikke skrevet på disk.",
@@ -65,6 +73,12 @@ ALARMS: Final[dict[str, str]] = {
     "store-out-of-reach": "Lageret svarer ikke. Optagelsen fortsætter og ligger på rummets maskine.",
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
+}
+
+OBSERVATION_ACTS: Final[dict[str, str]] = {
+    "began": "Begyndt",
+    "ended": "Ophørt",
+    "lapsed": "Ikke fulgt til ende",
 }
 
 ENDINGS: Final[dict[str, str]] = {
@@ -116,6 +130,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.MINUTE: "Forsegling hvert minut",
     Verb.GAP: "Hul erklæret",
     Verb.RECONNECTED: "Kamera forbundet igen",
+    Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from evidence_store import webm
 from evidence_store.canonical import Record, parse
 from evidence_store.copies import ranges
 from evidence_store.copies.cms import check_cms
@@ -18,7 +19,7 @@ from evidence_store.copies.custody_proofs import check_entry
 from evidence_store.copies.graph import MARK, Card, Input, Look, Scene
 from evidence_store.copies.render import CLOCK_ZONE, Rendered, RenderFailed, Tools, render
 from evidence_store.copies.source import COPY_SIGNATURE, CopySource, Progress, take_folder
-from evidence_store.copies.survey import TakeSurvey, check_manifest, parse_manifest, survey_take, void_device
+from evidence_store.copies.survey import Measure, TakeSurvey, check_manifest, parse_manifest, survey_take, void_device
 from evidence_store.copies.vessel import Vessel
 from evidence_store.errors import InvalidInput
 from evidence_store.identifiers import utc_text
@@ -28,6 +29,7 @@ from evidence_store.sealing.manifest import check_ml_dsa
 
 VIEWING: Final = "data/viewing/visningskopi.mp4"
 VIEWING_NOTE: Final = "data/viewing/visningskopi.json"
+_PLAYABLE: Final = "data/viewing/"
 COPY_TYPE: Final = "vidne/copy/1"
 CUSTODY_TYPE: Final = "vidne/custody/1"
 
@@ -70,7 +72,8 @@ def contents(source: CopySource, scratch: Path, tools: Tools, progress: Progress
         check_manifest(parse_manifest(source.manifest.data), source.interview, [(t.start, t.close) for t in takes])
         rendered, failure = _viewing(source, takes, scratch, tools, progress)
         vessel = None if rendered is None else rendered.vessel
-        payload = _originals(takes) + _viewing_files(source, takes, rendered, failure)
+        films = _films(takes)
+        payload = _originals(takes) + _viewing_files(source, takes, rendered, failure, films)
         return Contents(_bag(source, takes, payload), takes, vessel, failure)
     except BaseException:
         for found in takes:
@@ -110,6 +113,28 @@ def _originals(takes: list[TakeSurvey]) -> list[File]:
     return files
 
 
+def _films(takes: list[TakeSurvey]) -> dict[str, File | str]:
+    """By the path of the original: VP8 once more, frame for frame, in WebM, which players take it from; or why not."""
+    found: dict[str, File | str] = {}
+    for take in takes:
+        for (track, epoch), original in take.in_order():
+            assert take.opened is not None  # noqa: S101 - media was read through it
+            if not original.codec.startswith(webm.CODEC):
+                continue
+            try:
+                film = webm.WebmFile(partial(take.opened.read, track, epoch))
+            except InvalidInput as error:
+                # Like a film that cannot be rendered: no reason to hold the originals back.
+                found[original.path] = str(error)
+                continue
+            measure = Measure()
+            for chunk in film.chunks():
+                measure.add(chunk)
+            path = _PLAYABLE + PurePosixPath(original.path).with_suffix(".webm").name
+            found[original.path] = File(path, measure.size, measure.sha256, film.chunks)
+    return found
+
+
 def _viewing(
     source: CopySource, takes: list[TakeSurvey], scratch: Path, tools: Tools, progress: Progress
 ) -> tuple[Rendered | None, str | None]:
@@ -144,7 +169,11 @@ def _parts(takes: list[TakeSurvey]) -> list[Scene | Card]:
 
 
 def _viewing_files(
-    source: CopySource, takes: list[TakeSurvey], rendered: Rendered | None, failure: str | None
+    source: CopySource,
+    takes: list[TakeSurvey],
+    rendered: Rendered | None,
+    failure: str | None,
+    films: dict[str, File | str],
 ) -> list[File]:
     note = {
         "type": "vidne/viewing/1",
@@ -162,6 +191,16 @@ def _viewing_files(
             "note": "Runs evenly with the media from the first picture or sound of each take; the signed time of every "
             "tick is in evidence/ranges.txt.",
         },
+        "films": [
+            {
+                "path": film.path if isinstance(film, File) else None,
+                "of": path,
+                "failure": None if isinstance(film, File) else film,
+                "note": "De samme billeder, uændret, i en beholder som afspillere kan læse. / "
+                "The same pictures, unaltered, in a container that players read.",
+            }
+            for path, film in films.items()
+        ],
         "sources": [
             {"path": original.path, "sha256": original.measure.sha256}
             for take in takes
@@ -181,7 +220,7 @@ def _viewing_files(
             if take.originals
         ],
     }
-    files = [File.of(VIEWING_NOTE, _pretty(note))]
+    files = [File.of(VIEWING_NOTE, _pretty(note)), *(film for film in films.values() if isinstance(film, File))]
     if rendered is not None:
         vessel = rendered.vessel
         files.insert(0, File(VIEWING, vessel.size, vessel.sha256, vessel.read))

@@ -39,11 +39,12 @@ class Measure:
 
 @dataclass(slots=True)
 class Original:
-    """One exact media file: a track and init epoch of a take."""
+    """One exact media file: a track and init epoch of a take. `codec`: as its init's record names it, or nothing."""
 
     path: str
     track: TrackEntry
     epoch: int
+    codec: str = ""
     measure: Measure = field(default_factory=Measure)
 
 
@@ -123,7 +124,8 @@ def _add_tick(found: TakeSurvey, tick: segment.Tick, messages: list[Opened]) -> 
         original = found.originals.get(key)
         if original is None:
             path = original_path(found.label, track.entry.id, *key)
-            original = found.originals[key] = Original(path, track.entry, entry["epoch"])
+            codec = str(entry["about"].get("codec", ""))
+            original = found.originals[key] = Original(path, track.entry, entry["epoch"], codec)
         if entry["kind"] == Kind.MEDIA.word:
             check_about(found.label, entry)
             begin, _ = found.timeline.add(entry, utc)

@@ -72,7 +72,7 @@ class Report:
 
 
 def verify(path: Path, anchors: Anchors, *, player: str | None = None) -> Report:
-    """Checks an unpacked package or its tar file. `player`: an ffmpeg that reads every MP4 through, where given.
+    """Checks an unpacked package or its tar file. `player`: an ffmpeg that reads every film through, where given.
 
     Raises InvalidInput for what is no package at all, Unavailable without openssl; everything else is in the report.
     """
@@ -277,9 +277,10 @@ class _Verifier:
 
     def _check_player(self) -> str:
         assert self._player is not None  # noqa: S101 - asked only with one
-        films = [path for path in self._bag.paths() if path.startswith("data/") and path.endswith(".mp4")]
+        films = [path for path in self._bag.paths() if path.startswith("data/") and path.endswith((".mp4", ".webm"))]
         for path in films:
-            command = [self._player, "-nostdin", "-v", "error", "-f", "mov", "-i", "pipe:0", "-map", "0", "-c", "copy"]
+            form = "mov" if path.endswith(".mp4") else "matroska"
+            command = [self._player, "-nostdin", "-v", "error", "-f", form, "-i", "pipe:0", "-map", "0", "-c", "copy"]
             with self._bag.open(path) as file, subprocess.Popen(
                 [*command, "-f", "null", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
             ) as child:  # fmt: skip

@@ -116,7 +116,7 @@ player=${FFPROBE:-$(command -v ffprobe || command -v ffmpeg)}
 if [ -z "$player" ]; then
     printf 'IKKE  %s | %s\n' "ingen afspiller fundet; filmene er ikke prøvet" "no player found; the films were not tried"
 else
-    for film in data/original/*.mp4 data/viewing/*.mp4; do
+    for film in data/original/*.mp4 data/viewing/*.mp4 data/viewing/*.webm; do
         [ -f "$film" ] || continue
         case ${player##*/} in
         *ffprobe*) "$player" -v error -count_packets -show_entries stream=nb_read_packets "file:$film" ;;

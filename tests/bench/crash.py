@@ -58,7 +58,7 @@ def span(sessions: dict[str, list[Traffic]]) -> dict[str, tuple[int, int]]:
 async def kill_once(going: Interview, dice: Random) -> Kill:
     """At some moment after every camera is heard and the take is durable; returns when the next one is."""
     await asyncio.sleep(AT_MOST_AFTER * dice.random())
-    before = await going.house.room()
+    before = await until(going.house.room, lambda room: room.get("take") is not None)
     os.kill(going.house.pid("recorder"), signal.SIGKILL)
     killed = time.monotonic()
     packets = span(going.line.sessions)

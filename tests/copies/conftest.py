@@ -153,7 +153,7 @@ def _ticks(script: Script) -> list[tuple[list[Message], list[Record]]]:
     ticks: list[tuple[list[Message], list[Record]]] = [([], []) for _ in range(int(seconds * 4) + 1)]
     for track in script.tracks:
         film = script.films[track.index]
-        ticks[0][0].append(Message(Kind.INIT, track.index, 0, film.init, 512, {}))
+        ticks[0][0].append(Message(Kind.INIT, track.index, 0, film.init, 512, {"codec": film.codec}))
         for fragment in film.fragments:
             at = fragment.begin / track.timescale
             if script.dropped and script.dropped[0] == track.index and script.dropped[1] <= at < script.dropped[2]:

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 
 import imageio_ffmpeg
 
+from recorder.clock import SenderClock
+from recorder.track import Track
+from tests.recorder_media.clips import paced, run
+from tests.recorder_media.streams import Stream
+
 _FRAGMENTED = [
     "-movflags",
     "frag_keyframe+empty_moov+default_base_moof",
@@ -35,6 +40,7 @@ class Fragment:
 class Film:
     init: bytes
     fragments: tuple[Fragment, ...]
+    codec: str = ""
 
 
 @functools.cache
@@ -83,3 +89,14 @@ def _decode_time(moof: bytes) -> int:
     version = moof[at]
     form, start = (">Q", at + 4) if version else (">I", at + 4)
     return int(struct.unpack_from(form, moof, start)[0])
+
+
+def recorded(stream: Stream) -> Film:
+    """A stream as the recorder itself lays it out."""
+    track = Track("track", stream.codec)
+    track.connect("one", 10**12, SenderClock())
+    track.begin(10**12, 10**12)
+    cuts, _ = run({"track": track}, [(at, "track", each) for at, each in paced(stream.sent, stream.codec, 10**12)])
+    fragments = [Fragment(each.first, each.end, each.data) for each in cuts["track"]]
+    first = cuts["track"][0]
+    return Film(first.init or b"", tuple(fragments), first.codec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import io
 import itertools
 import json
 import subprocess
@@ -11,14 +12,19 @@ from pathlib import Path
 
 import av
 import bagit
+import imageio_ffmpeg
 import pytest
 
 from evidence_store.copies.package import prepare
 from evidence_store.copies.source import CopySource
+from evidence_store.copies.verify import Anchors, verify
 from evidence_store.errors import ChainBroken, InvalidInput, Tampered
 from evidence_store.sealing.keys import PrivateKey
+from tests.recorder_media.clips import packets
+from tests.recorder_media.streams import make_stream
 
-from .conftest import CASE, Made, Script, Store, clear_track, source_of, whole_interview
+from .conftest import CASE, WIDE, Made, Script, Store, clear_track, source_of, whole_interview
+from .films import recorded
 
 
 @pytest.mark.parametrize(("take", "track", "name"), [
@@ -91,6 +97,35 @@ def test_stream_opens_to_the_same_and_a_reader_may_go_away(made: Made, tmp_path:
         assert fractions
         assert max(fractions) == pytest.approx(1)
     assert {path.name for path in tmp_path.iterdir()} == {"copy.age", "copy.tar"}, "nothing is left behind"
+
+
+@pytest.mark.parametrize("name", ["vp8", "vp9", "av1", "h265_b_frames"])
+def test_any_codec_is_rendered_and_vp8_is_given_once_more_as_webm(
+    store: Store, recipient: tuple[str, Path], tmp_path: Path, name: str
+) -> None:
+    stream = make_stream(name, tmp_path, 2)
+    source = source_of(store, [Script(1, {0: recorded(stream)}, [WIDE])], recipient[0])
+    with prepare(source, scratch=tmp_path) as prepared:
+        assert prepared.viewing_failure is None
+        out = io.BytesIO()
+        prepared.write(out)
+        files = {file.path: file for file in prepared.files}
+        bag = tmp_path / "bag"
+        for path, file in files.items():
+            (bag / path).parent.mkdir(parents=True, exist_ok=True)
+            (bag / path).write_bytes(b"".join(file.read()))
+    report = verify(bag, Anchors(store.fingerprint), player=imageio_ffmpeg.get_ffmpeg_exe())
+    assert report.ok, report
+    with av.open(str(bag / "data/viewing/visningskopi.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) > 55
+    once_more = "data/viewing/take-001-wide-video-0.webm"
+    assert (once_more in files) == (name == "vp8")
+    if name == "vp8":
+        note = json.loads((bag / "data/viewing/visningskopi.json").read_text())
+        (told,) = note["films"]
+        assert (told["path"], told["of"]) == (once_more, "data/original/take-001-wide-video-0.mp4")
+        seen = [data for _, _, data in packets((bag / once_more).read_bytes())]
+        assert seen == [frame for _, (frame,) in stream.units]
 
 
 def small(store: Store, recipient: tuple[str, Path]) -> CopySource:

@@ -17,11 +17,13 @@ import typer.main
 from api.cli import app
 from api.problems import FALLBACK, PROBLEMS
 from api.settings import Settings
+from api.web import words
 from evidence_store import domains, errors, interview
 from evidence_store.custody import Verb
 from hardware.profile import named_profiles
 from monitor_room import fanout, relay, whep
 from recorder import feedback, reorder, sealing_thread, spool, take, ticker, timeline, track, whip
+from recorder.watching import kinds
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -175,6 +177,15 @@ def test_every_format_is_linked_from_the_readme() -> None:
         assert f"(docs/formats/{page.name})" in text("README.md")
 
 
+def test_every_kind_of_observation_is_in_the_format_with_its_measure() -> None:
+    documented = {name: cells[0] for name, cells in rows("docs/formats/tick.md", after="## Observations").items()}
+    assert documented == {kind.value: rule.unit for kind, rule in kinds.RULES.items()}
+
+
+def test_every_alarm_has_danish_words() -> None:
+    assert set(rows("docs/operations.md", after="## Alarms, and what to do")) <= set(words.ALARMS)
+
+
 def spelled_domains() -> Iterator[tuple[str, str]]:
     for name, value in vars(domains).items():
         if name.isupper() and isinstance(value, str):
@@ -271,6 +282,7 @@ def test_every_alarm_of_the_recorder_is_documented() -> None:
     for assigned in re.findall(r"trouble = (.+)$", source, re.MULTILINE):
         raised |= set(re.findall(r'"([a-z]+-[a-z-]+)"', assigned))
     assert len(raised) >= 8
+    raised |= {kind.value for kind in kinds.Kind}
     documented = rows("docs/operations.md", after="## Alarms, and what to do")
     assert raised | {"spool-full", "spool-failing"} == set(documented)
 

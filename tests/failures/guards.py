@@ -10,6 +10,7 @@ from recorder import delivery as delivering
 from recorder.aiortc_hooks import MediaTransport
 from recorder.clock import SenderClock, StreamClock
 from recorder.drift import Drift
+from recorder.picture_order import DecodingTimes
 from recorder.reorder import Reorder
 from recorder.sealing_thread import SealingThread
 from recorder.spool import SegmentFile
@@ -41,7 +42,8 @@ GUARDS: list[tuple[int, Guard]] = [
     (2, Guard(Track, "wants_key_frame", property(_no))),
     (3, Guard(clock, "_JUMP_NS", clock.SECOND_NS)),
     (3, Guard(clock, "_LATE_FOR_NS", 0)),
-    (4, Guard(StreamClock, "jumped", _no)),
+    # FFmpeg refuses what then goes back in time.
+    (4, Guard(StreamClock, "jumped", _no, broken=(AssertionError,))),
     (5, Guard(Drift, "step_ns", lambda *_: 0)),
     (6, Guard(SenderClock, "estimate", _nothing)),
     (7, Guard(Timeline, "_enter_epoch", media.only_the_first)),
@@ -56,5 +58,5 @@ GUARDS: list[tuple[int, Guard]] = [
     (13, Guard(spool, "fsync_folder", disk.no_folder)),
     (14, Guard(Timeline, "close", _nothing)),
     (15, Guard(Reorder, "_behind", _as_it_comes)),
-    (15, Guard(Timeline, "_decoding", media.as_shown, broken=(InvalidInput,))),
+    (15, Guard(DecodingTimes, "of", media.as_shown, broken=(InvalidInput,))),
 ]

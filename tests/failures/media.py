@@ -13,7 +13,7 @@ from recorder.boxes import Sample
 from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Cut, Fragment, Heard
 from recorder.h264_setup import parse_sps
-from recorder.timeline import Timeline, _Laid
+from recorder.timeline import Timeline
 from recorder.track import Track
 from tests.failures.mode import Mode, Place
 from tests.recorder.test_node import running
@@ -254,11 +254,9 @@ def what_came_first_is_kept_and_decoding_goes_forward(found: Mended) -> None:
     assert all(before < after for before, after in pairwise(found.decoding_times))
 
 
-def as_shown(self: Timeline, run: list[_Laid]) -> list[int]:
-    """Decoding times as they are sent: in a picture order that B-frames turn back."""
-    del self
-    shown = [one.present for one in run]
-    return [*shown, max(shown) + 3000]
+def as_shown(_self: object, shown: list[int], _depth: int, step: int) -> list[int]:
+    """Decoding times as they are shown: in a picture order that B-frames turn back."""
+    return [*shown, max(shown) + step]
 
 
 M02 = Mode(ten_minutes_of_a_camera_that_gives_key_frames_only_when_asked, none_lasts_a_second)

@@ -101,7 +101,7 @@ async def _travel(
     house: House, people: People, clips: dict[str, Path], places: tuple[Path, ...], outside: Path
 ) -> Journey:
     files = OpenFiles()
-    pids = [house.pid(name) for name in ("recorder", "monitor", "web")]
+    pids = [house.pid(name) for name in ("recorder", "monitor", "watch", "web")]
     cameras = [Camera(house, name, clip) for name, clip in clips.items()]
     with remembering():
         running = [asyncio.create_task(camera.run()) for camera in cameras]

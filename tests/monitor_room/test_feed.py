@@ -105,7 +105,7 @@ async def test_a_monitor_that_does_not_read_costs_nothing_but_itself(tmp_path: P
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as deaf:
         deaf.setblocking(False)
         await asyncio.get_running_loop().sock_connect(deaf, str(tmp_path / "feed"))
-        await asyncio.get_running_loop().sock_sendall(deaf, bytes((18,)) + index.to_bytes(2, "big") + bytes(8) + b"\1")
+        await asyncio.get_running_loop().sock_sendall(deaf, bytes((20,)) + index.to_bytes(2, "big") + bytes(8) + b"\1")
         await until(lambda: server.wanted)
         for _ in range(20_000):
             server.send(index, [bytes(1200)], 0)

@@ -35,7 +35,8 @@ class Clip:
     sound: list[tuple[int, bytes]]
 
 
-def _ffmpeg(*arguments: str) -> bytes:
+def ffmpeg(*arguments: str) -> bytes:
+    """Run it; it must end well and have nothing to say. What it writes to standard output."""
     done = subprocess.run([FFMPEG, "-nostdin", "-v", "error", *arguments], capture_output=True, check=False, timeout=60)
     assert not done.stderr, done.stderr.decode()
     assert done.returncode == 0
@@ -44,7 +45,7 @@ def _ffmpeg(*arguments: str) -> bytes:
 
 def make_clip(path: Path, *, seconds: float = 3, size: str = "640x360", x264: str = "bframes=0") -> Clip:
     """A key frame each second, a SEI with a pattern on each, and a tone."""
-    _ffmpeg(
+    ffmpeg(
         "-f", "lavfi", "-i", f"testsrc2=s={size}:r=30:d={seconds}",
         "-f", "lavfi", "-i", f"sine=440:r=48000:d={seconds}",
         "-c:v", "libx264", "-preset", "ultrafast", "-b:v", "600k", "-threads", "1", "-x264-params",
@@ -63,7 +64,7 @@ def read(path: Path) -> Clip:
         else:
             sound.append((time, data))
     annex_b = split_annex_b(
-        _ffmpeg("-i", str(path), "-map", "0:v", "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264", "-")
+        ffmpeg("-i", str(path), "-map", "0:v", "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264", "-")
     )
     # The filter puts the container's parameter sets before key frames: its NAL units are what a camera sends.
     units: list[list[bytes]] = []
@@ -89,7 +90,9 @@ def packets(data: bytes) -> Iterator[tuple[str, int, bytes]]:
 def decode(path: Path, data: bytes) -> int:
     """Decode it with the plain binary, which must find nothing to complain of; give the number of frames."""
     path.write_bytes(data)
-    said = _ffmpeg("-xerror", "-err_detect", "explode", "-i", str(path), "-f", "framecrc", "-")
+    said = ffmpeg(
+        "-xerror", "-err_detect", "explode", "-i", str(path), "-fps_mode", "passthrough", "-f", "framecrc", "-"
+    )
     return sum(not line.startswith(b"#") for line in said.splitlines())
 
 
@@ -148,13 +151,26 @@ def run(
 
 def sent_by_ffmpeg(path: Path) -> tuple[list[Packet], list[Packet], list[tuple[int, int]]]:
     """Picture and sound as FFmpeg's own RTP muxer sends them, and its sender reports of the picture (NTP, RTP)."""
-    heard: list[list[bytes]] = [[], [], [], []]
+    picture, reports = _heard(path, "0:v", "h264_mp4toannexb")
+    sound, _ = _heard(path, "0:a", "null")
+    pairs = [struct.unpack_from(">8xQI", data) for data in reports if data[1] == 200]
+    return picture, sound, [(ntp, rtp) for ntp, rtp in pairs]
+
+
+def heard_by_sockets(path: Path, before_sending: str) -> list[Packet]:
+    """The file's only stream as FFmpeg's own RTP muxer sends it, after this bitstream filter."""
+    return _heard(path, "0", before_sending)[0]
+
+
+def _heard(path: Path, stream: str, before_sending: str) -> tuple[list[Packet], list[bytes]]:
+    """RTP packets, and RTCP's bytes."""
+    heard: list[list[bytes]] = [[], []]
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in heard]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-            each.settimeout(0.5)
+            each.settimeout(0.2)
         ports = [each.getsockname()[1] for each in sockets]
         stop = threading.Event()
 
@@ -166,33 +182,20 @@ def sent_by_ffmpeg(path: Path) -> tuple[list[Packet], list[Packet], list[tuple[i
                     if stop.is_set():
                         return
 
-        threads = [threading.Thread(target=listen, args=(index,)) for index in range(4)]
+        threads = [threading.Thread(target=listen, args=(index,)) for index in range(2)]
         for thread in threads:
             thread.start()
         try:
-            for index, kind in ((0, "v"), (2, "a")):
-                to = f"rtp://127.0.0.1:{ports[index]}?rtcpport={ports[index + 1]}&pkt_size=1200"
-                _ffmpeg(
-                    "-i",
-                    str(path),
-                    "-map",
-                    f"0:{kind}",
-                    "-c",
-                    "copy",
-                    "-bsf:v",
-                    "h264_mp4toannexb",
-                    "-f",
-                    "rtp",
-                    "-sdp_file",
-                    "/dev/null",
-                    to,
-                )
+            to = f"rtp://127.0.0.1:{ports[0]}?rtcpport={ports[1]}&pkt_size=1200"
+            ffmpeg(
+                "-i", str(path), "-map", stream, "-c", "copy", "-bsf", before_sending, "-strict", "experimental",
+                "-f", "rtp", "-sdp_file", "/dev/null", to,
+            )  # fmt: skip
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
-    reports = [struct.unpack_from(">8xQI", data) for data in heard[1] if data[1] == 200]
-    return [_parse(data) for data in heard[0]], [_parse(data) for data in heard[2]], reports
+    return [_parse(data) for data in heard[0]], heard[1]
 
 
 def _parse(data: bytes) -> Packet:

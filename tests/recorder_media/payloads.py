@@ -76,3 +76,24 @@ def packetise(units: Iterable[tuple[int, list[bytes]]], first: int = 0, size: in
         for at, payload in enumerate(payloads):
             yield Packet(sequence & 0xFFFF, timestamp & 0xFFFFFFFF, at == len(payloads) - 1, payload)
             sequence += 1
+
+
+def split_obus(data: bytes) -> list[bytes]:
+    """Each OBU of a temporal unit as RTP carries it: without its size, which all of these have."""
+    obus, position = [], 0
+    while position < len(data):
+        header, at = data[position], position + 1
+        assert header & 0x82 == 2
+        extension = data[at : at + 1] if header & 4 else b""
+        at += len(extension)
+        size = shift = 0
+        while True:
+            size |= (data[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if not data[at - 1] & 0x80:
+                break
+        assert at + size <= len(data)
+        obus.append(bytes((header & ~2,)) + extension + data[at : at + size])
+        position = at + size
+    return obus

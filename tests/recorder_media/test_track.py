@@ -247,3 +247,19 @@ def test_new_parameter_sets_begin_an_epoch_within_one_cut() -> None:
         (2, 1, True, "avc1.42c01e"),
     ]
     assert [each.sequence for each in cut.fragments] == [1, 2, 3]
+
+
+def test_a_camera_that_comes_back_in_another_codec_goes_on_in_a_new_epoch() -> None:
+    track, sender = begun()
+    sender.send(29)
+    track.disconnect(sender.now_ns)
+    track.connect("two", sender.now_ns, SenderClock(), codec=Codec.VP8)
+    key = b"\x10\x10\x02\x00\x9d\x01\x2a\x80\x02\x68\x01" + bytes(50)
+    for number, payload in enumerate((key, b"\x10\x31" + bytes(40))):
+        track.rtp(Packet(number, number * 3000, True, payload), payload, sender.now_ns + number * 33 * MS)
+    cut = track.cut(sender.now_ns + 66 * MS)
+    assert [(each.epoch, each.codec, each.samples) for each in cut.fragments] == [
+        (0, "avc1.42c01e", 30),
+        (1, "vp08.00.30.08", 2),
+    ]
+    assert [gap[0] for gap in gaps(cut)] == ["reconnect"]

@@ -63,6 +63,7 @@ async def test_bundle_only_section_takes_the_bundles_transport() -> None:
     assert "a=fmtp:39 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c2a\r\n" in text
     assert "a=fmtp:40 apt=39\r\n" in text
     assert "a=rtcp-fb:39 nack pli\r\n" in text
+    assert "a=fmtp:111 minptime=10;useinbandfec=1;stereo=1\r\n" in text, "two microphones must not come as one"
     assert "transport-cc" not in text
     assert "VP8" not in text
     assert text.count("a=recvonly\r\n") == text.count("a=rtcp-mux-only\r\n") == 2

@@ -50,7 +50,7 @@ async function begin() {
     stream = await navigator.mediaDevices.getUserMedia({
       video: { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30 } },
       // What the microphone hears is evidence: no processing that guesses what matters.
-      audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+      audio: { channelCount: { ideal: 2 }, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
     });
   } catch {
     say("blocked");

@@ -1,7 +1,7 @@
 // Plays one take: every camera in its own <video>, kept together. The first camera leads; the others follow by small
 // changes of speed, or a jump when they are far off. A declared gap is said and skipped, never hidden.
 
-import { TrackBuffer } from "./track_buffer.js";
+import { TrackBuffer, plays } from "./track_buffer.js";
 
 const TICK = 250;
 const CLOSE_ENOUGH = 0.04;
@@ -10,7 +10,10 @@ const JUMP_BEYOND = 0.5;
 export class TakePlayer {
   constructor({ take, base, pictures, onTime, onNotice, onProblem, onPlaying }) {
     Object.assign(this, { take, base, onTime, onNotice, onProblem, onPlaying });
-    this.cameras = [...new Set(take.tracks.map((track) => track.camera))];
+    this.tracks = take.tracks.filter((track) => track.segments.length > 0 && plays(track));
+    this.unplayable = take.tracks.filter((track) => track.segments.length > 0 && !plays(track));
+    // With nothing to play a camera would be waited for in vain.
+    this.cameras = [...new Set((this.tracks.length > 0 ? this.tracks : take.tracks).map((track) => track.camera))];
     this.videos = this.cameras.map((camera) => {
       const video = document.createElement("video");
       video.className = "player__video";
@@ -46,7 +49,7 @@ export class TakePlayer {
   }
 
   get time() { return this.leader.currentTime; }
-  get cameraWithSound() { return this.take.tracks.filter((track) => track.kind === "audio").map((track) => track.camera); }
+  get cameraWithSound() { return this.tracks.filter((track) => track.kind === "audio").map((track) => track.camera); }
 
   async play() {
     this.playing = true;
@@ -79,8 +82,8 @@ export class TakePlayer {
     video.src = URL.createObjectURL(media);
     await new Promise((resolve) => media.addEventListener("sourceopen", resolve, { once: true }));
     media.duration = this.take.duration;
-    for (const track of this.take.tracks) {
-      if (track.camera !== camera || track.segments.length === 0) continue;
+    for (const track of this.tracks) {
+      if (track.camera !== camera) continue;
       this.buffers.push(new TrackBuffer({
         media,
         track,
@@ -130,7 +133,7 @@ export class TakePlayer {
 
   // Where a camera has both its picture and its sound: a browser shows nothing before that.
   #begins(camera) {
-    const tracks = this.take.tracks.filter((track) => track.camera === camera && track.segments.length > 0);
+    const tracks = this.tracks.filter((track) => track.camera === camera);
     return Math.max(0, ...tracks.map((track) => track.segments[0].start / track.timescale));
   }
 }

@@ -5,6 +5,16 @@ const AHEAD = 12;
 const BEHIND = 30;
 const MIME = { video: "video/mp4", audio: "audio/mp4" };
 
+// What the store sends for a codec: VP8, which browsers do not take from MP4, comes as WebM.
+function type(kind, codec) {
+  return codec.startsWith("vp08") ? 'video/webm; codecs="vp8"' : `${MIME[kind]}; codecs="${codec}"`;
+}
+
+// Whether this browser can decode all of a track.
+export function plays(track) {
+  return Object.values(track.inits).every((codec) => MediaSource.isTypeSupported(type(track.kind, codec)));
+}
+
 export class TrackBuffer {
   constructor({ media, track, url, onProblem }) {
     this.track = track;
@@ -15,7 +25,7 @@ export class TrackBuffer {
     this.epoch = null;
     this.busy = false;
     this.codec = track.inits[track.segments[0].epoch];
-    this.buffer = media.addSourceBuffer(`${MIME[track.kind]}; codecs="${this.codec}"`);
+    this.buffer = media.addSourceBuffer(type(track.kind, this.codec));
   }
 
   start(segment) { return segment.start / this.track.timescale; }
@@ -56,7 +66,7 @@ export class TrackBuffer {
         if (generation !== this.generation) return;
         const codec = this.track.inits[segment.epoch];
         if (codec !== this.codec) {
-          this.buffer.changeType(`${MIME[this.track.kind]}; codecs="${codec}"`);
+          this.buffer.changeType(type(this.track.kind, codec));
           this.codec = codec;
         }
         await this.#append(init);

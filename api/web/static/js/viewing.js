@@ -36,6 +36,17 @@ function problem(error, track, at) {
   say(box, `${error.message}. ${track.id} ved ${clock(at)}. ${error.problem?.detail ?? "Prøv igen."}`);
 }
 
+// What the browser lacks is said at once, with what to do instead.
+function cannotPlay(tracks) {
+  const box = find("problem");
+  box.className = "stale";
+  const formats = [...new Set(tracks.flatMap((track) => Object.values(track.inits)))].map(format).join(", ");
+  say(box, `Denne browser kan ikke afspille ${formats} (${tracks.map(({ id }) => id).join(", ")}). `
+    + "Tag en kopi af afhøringen ud: Dens visningskopi kan afspilles på enhver computer.");
+}
+
+const format = (codec) => (/^h[ev][ev]1/.test(codec) ? "H.265" : codec.startsWith("av01") ? "AV1" : codec);
+
 async function open(ordinal) {
   player?.close();
   find("problem").textContent = "";
@@ -54,23 +65,28 @@ async function open(ordinal) {
   });
   seek.max = take.duration;
   say(find("length"), clock(take.duration));
-  drawGaps(take);
+  drawMarks(take);
   soundChoice.replaceChildren(...player.cameraWithSound.map((camera) => new Option(names.get(camera) ?? camera, camera)));
   soundChoice.append(new Option("Ingen", ""));
   player.hear(soundChoice.value);
   show(0);
+  if (player.unplayable.length > 0) cannotPlay(player.unplayable);
   await player.open();
 }
 
-function drawGaps(take) {
-  find("gaps").replaceChildren(...take.gaps.map((gap) => {
-    const mark = document.createElementNS(SVG, "rect");
-    mark.setAttribute("class", "player__gap");
-    mark.setAttribute("x", (gap.start / take.duration) * 1000);
-    mark.setAttribute("width", Math.max(3, (gap.duration / take.duration) * 1000));
-    mark.setAttribute("height", 10);
-    return mark;
-  }));
+function drawMarks(take) {
+  const mark = (name, { start, duration }) => {
+    const rect = document.createElementNS(SVG, "rect");
+    rect.setAttribute("class", name);
+    rect.setAttribute("x", (start / take.duration) * 1000);
+    rect.setAttribute("width", Math.max(3, (duration / take.duration) * 1000));
+    rect.setAttribute("height", 10);
+    return rect;
+  };
+  find("gaps").replaceChildren(
+    ...take.observed.map((observed) => mark("player__observed", observed)),
+    ...take.gaps.map((gap) => mark("player__gap", gap)),
+  );
 }
 
 // No still picture of the child before somebody has asked to see the recording.

@@ -1,4 +1,5 @@
-// Publishes a stream over WHIP (RFC 9725), H.264 first, and comes back by itself when the connection is lost.
+// Publishes a stream over WHIP (RFC 9725), and comes back by itself when the connection is lost. Which codec is sent is
+// the recorder's choice.
 
 import { gathered } from "./whep.js";
 
@@ -30,8 +31,8 @@ export class WhipPublisher {
     try {
       for (const track of this.stream.getTracks()) {
         const transceiver = peer.addTransceiver(track, { direction: "sendonly", streams: [this.stream] });
-        if (track.kind === "video") preferH264(transceiver);
-        offerCaptureTime(transceiver);
+          if (track.kind === "video") await keepSize(transceiver.sender);
+          offerCaptureTime(transceiver);
       }
       peer.addEventListener("connectionstatechange", () => {
         if (peer !== this.peer) return;
@@ -84,11 +85,11 @@ export class WhipPublisher {
   }
 }
 
-function preferH264(transceiver) {
-  const codecs = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
-  const h264 = codecs.filter(({ mimeType }) => mimeType === "video/H264");
-  const rest = codecs.filter(({ mimeType }) => mimeType !== "video/H264");
-  if (h264.length > 0) transceiver.setCodecPreferences([...h264, ...rest]);
+// Fewer pictures rather than smaller ones: else a browser begins small, and takes seconds to believe the line.
+async function keepSize(sender) {
+  const parameters = sender.getParameters();
+  parameters.degradationPreference = "maintain-resolution";
+  await sender.setParameters(parameters).catch(() => { /* this browser decides by itself */ });
 }
 
 // When each picture and sound was captured: the recorder places them by it. Not every browser has it.
