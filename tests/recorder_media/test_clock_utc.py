@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from evidence_store.canonical import Record
 from evidence_store.media_time import MediaClock
 from evidence_store.sealing.journal import TrackEntry
+from recorder import node as noded
 from recorder.clock import SECOND_NS
+from recorder.spool import Spool
+from recorder.take import Order
 from recorder.ticker import track_event
+from tests.house import House, until
+from tests.recorder.test_node import running
+from tests.recorder.test_sealer import walk
 
 from .senders import MS, T0, UNIX_NS
 from .test_clock_three_hours import laid
@@ -81,3 +89,37 @@ def test_a_step_of_the_recorders_clock_widens_what_lies_in_its_tick() -> None:
     assert (before.utc_ns, before.uncertainty_ns) == (SECOND_NS, 10 * MS)
     assert within.uncertainty_ns == SECOND_NS + 10 * MS
     assert (after.utc_ns, after.uncertainty_ns) == (4 * SECOND_NS, 10 * MS)
+
+
+async def test_a_clock_that_is_led_away_in_small_steps_is_told_too(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 ms a tick, each less than what is told at once: together they are seconds."""
+    monkeypatch.setattr(noded, "TICK_SECONDS", 0.05)
+    led_ns = 0
+
+    def time_ns() -> int:
+        nonlocal led_ns
+        led_ns += 20 * MS
+        return time.time_ns() + led_ns
+
+    async with running(house, spool) as room:
+        clocks = SimpleNamespace(time_ns=time_ns, monotonic_ns=time.monotonic_ns, monotonic=time.monotonic)
+        monkeypatch.setattr(noded, "time", clocks)
+        await room.node.begin(order)
+        await until(lambda: (room.node.describe()["durable_tick"] or 0) > 20)
+        await room.node.end()
+    (take,) = spool.takes()
+    ticks = walk(house, take, order).ticks
+    steps = [event for tick in ticks for event in tick["events"] if event["type"] == "clock-step"]
+    away = [int(tick["utc"]) - int(tick["monotonic"]) for tick in ticks]
+    told = sum(int(step["to"]) - int(step["from"]) for step in steps)
+    assert told == pytest.approx(away[-1] - away[0], abs=60 * MS)
+    clock = MediaClock()
+    for tick in ticks:
+        clock.tell(tick)
+    last = ticks[-1]
+    media_ms = (int(last["monotonic"]) - int(clock._origin_ns or 0)) // MS
+    moment = clock.at(0, media_ms, 1000)
+    assert moment is not None
+    assert abs(moment.utc_ns - int(last["utc"])) <= 50 * MS
