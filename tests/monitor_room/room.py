@@ -10,7 +10,8 @@ from pathlib import Path
 from api.routes.whep import whep_routes
 from api.routes.whip import whip_routes
 from monitor_room.node import MonitorNode, MonitorSettings
-from recorder.feed import FeedServer, Presence
+from recorder.feed import Presence
+from recorder.feed_server import FeedServer
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
