@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,10 +39,17 @@ def _settings(**given: Any) -> Any:
 
 
 @app.command()
-def room(data: Data = None, profile: Profile = None) -> None:
+def room(
+    data: Data = None,
+    profile: Profile = None,
+    code: Annotated[bool, typer.Option("--code", help="Print the code of the room's own page, and end.")] = False,
+) -> None:
     """Run a room node: recorder and monitor. Goes on with everything else down."""
     from api.processes.house import run_house
 
+    if code:
+        typer.echo(_settings(data=data, profile=profile).room_code())
+        return
     run_house(_settings(data=data, profile=profile), room=True, web=False)
 
 
@@ -85,27 +93,43 @@ def camera(
     token_file: Annotated[Path, typer.Option(help="File that holds the camera's bearer token.")],
     clip: Annotated[Path | None, typer.Option(help="MP4 or MKV to send in a loop, unchanged.")] = None,
     scene: Annotated[str | None, typer.Option(help="A test picture instead: wide or close.")] = None,
-    audio_only: Annotated[bool, typer.Option("--audio-only", help="Send the sound alone.")] = False,
+    rtsp_file: Annotated[Path | None, typer.Option(help="File that holds a camera's rtsp:// address.")] = None,
+    device: Annotated[Path | None, typer.Option(help="A V4L2 device, as in /dev/video0.")] = None,
+    sound: Annotated[str | None, typer.Option(help="With --device: a PulseAudio or PipeWire source.")] = None,
+    gives: Annotated[str, typer.Option(help="With --device: h264 (sent as it is), mjpeg or yuyv422.")] = "mjpeg",
+    size: Annotated[str, typer.Option(help="With --device: the picture's size.")] = "1280x720",
+    rate: Annotated[int, typer.Option(help="With --device: pictures a second.", min=1, max=120)] = 30,
+    audio_only: Annotated[bool, typer.Option("--audio-only", help="Send a file's sound alone.")] = False,
 ) -> None:
-    """Publish a file or a test picture over WHIP, and come back by itself when the way is broken."""
-    from api.processes.camera import run_one_camera
+    """Publish a camera, a device, a file or a test picture over WHIP, and come back by itself when the way breaks."""
+    from api.processes.camera import chosen_source, run_one_camera
 
-    if (clip is None) == (scene is None):
-        typer.echo("Give either --clip or --scene.", err=True)
+    if sum(each is not None for each in (clip, scene, rtsp_file, device)) != 1:
+        typer.echo("Give one of --clip, --scene, --rtsp-file and --device.", err=True)
         raise typer.Exit(2)
-    run_one_camera(name, endpoint, token_file, clip, scene, audio_only=audio_only)
+    try:
+        source = chosen_source(
+            clip=clip, scene=scene, rtsp_file=rtsp_file, device=device, sound=sound, gives=gives, size=size, rate=rate
+        )
+    except ValueError as error:
+        typer.echo(f"{error}.", err=True)
+        raise typer.Exit(2) from None
+    run_one_camera(name, endpoint, token_file, source, audio_only=audio_only)
 
 
 @app.command()
 def drill(
     data: Annotated[Path | None, typer.Option("--data", help="Folder for the drill; default: a temporary one.")] = None,
-    fault: Annotated[str | None, typer.Option(help="What to break on the way: kill.")] = None,
+    fault: Annotated[
+        str | None, typer.Option(help="What to break on the way: kill, cable, disk, store or api.")
+    ] = None,
     audio_only: Annotated[bool, typer.Option("--audio-only", help="A room with a microphone and no camera.")] = False,
     seconds: Annotated[float, typer.Option(help="How long to record.", min=3, max=600)] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Rehearse the whole way, from camera to checked evidence copy, on the simulated room. Exit 0 if it all holds."""
-    from api.drill.run import FAULTS, run_drill
+    from api.drill.faults import FAULTS
+    from api.drill.run import run_drill
 
     if fault is not None and fault not in FAULTS:
         typer.echo(f"No such fault; there are: {', '.join(FAULTS)}.", err=True)
@@ -168,6 +192,7 @@ def process(name: Annotated[str, typer.Argument()]) -> None:
     elif name == "monitor":
         from api.processes.monitor import main as run
     elif name == "watch":
+        os.nice(10)  # from here on: a watch that is started again and again takes nothing from the recorder
         from api.processes.watch import main as run
     elif name == "web":
         from api.processes.web import main as run

@@ -84,6 +84,8 @@ PROBLEMS: Final[dict[str, Problem]] = {
     # people
     "not-authenticated": Problem(401, "Du er ikke logget ind", RECORDING_UNTOUCHED, "Log ind for at fortsætte."),
     "sign-in-failed": Problem(401, "Forkert brugernavn eller adgangskode", "", "Kontrollér begge, og prøv igen."),
+    "room-code": Problem(401, "Forkert kode", "", "Koden står på rummets kort. Kontrollér den, og prøv igen."),
+    "room-code-wait": Problem(429, "For mange forkerte koder", RECORDING_UNTOUCHED, "Vent et minut, og prøv igen."),
     "too-many-attempts": Problem(
         429, "For mange forkerte forsøg", RECORDING_UNTOUCHED, "Vent 15 minutter, eller få hjælp af en kollega."
     ),
@@ -107,8 +109,18 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "room-busy": Problem(
         409, "Rummet optager allerede en anden afhøring", RECORDING_UNTOUCHED, "Stop den anden optagelse først."
     ),
-    "no-camera": Problem(
-        409, "Intet kamera er forbundet", NOTHING_CHANGED, "Tjek strøm og netværk til kameraerne, og prøv igen."
+    "interview-unassigned": Problem(
+        409,
+        "Afhøringen har ikke noget journalnummer endnu",
+        "Optagelsen er sikret.",
+        "Den teknikansvarlige knytter den til et journalnummer under Afhøring.",
+    ),
+    "interview-assigned": Problem(409, "Afhøringen har allerede et journalnummer", NOTHING_CHANGED, "Genindlæs siden."),
+    "no-key": Problem(
+        503,
+        "Rummet har ikke fået nøgler til at optage alene",
+        NOTHING_CHANGED,
+        "Optag med andet udstyr, og kontakt driften straks.",
     ),
     "not-recording": Problem(409, "Afhøringen optages ikke", NOTHING_CHANGED, "Genindlæs siden."),
     "not-ended": Problem(409, "Afhøringen er ikke afsluttet", RECORDING_UNTOUCHED, "Stop optagelsen først."),

@@ -45,15 +45,23 @@ class Accounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Interview:
+    """`case_number` and `child_ordinal` are None where the room began it by itself (`emergency`) and nobody has said
+    yet whose interview it is. `overridden`: codes of checks that failed at its start; `explained`: whether somebody
+    has said why it was started all the same.
+    """
+
     id: str
-    case_number: CaseNumber
-    child_ordinal: int
+    case_number: CaseNumber | None
+    child_ordinal: int | None
     state: InterviewState
     created_at: datetime
     created_by: str
     started_at: datetime | None = None
     ended_at: datetime | None = None
     takes: int = 0
+    emergency: bool = False
+    overridden: tuple[str, ...] = ()
+    explained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +103,20 @@ class Interviews(Protocol):
         """Raises NotFound."""
         ...
 
-    def recent(self, limit: int) -> Sequence[Interview]: ...
+    def recent(self, limit: int) -> Sequence[Interview]:
+        """The newest ones; before them those that nobody has given a case number yet."""
+        ...
+
+    def assign(self, interview: str, case_number: CaseNumber, child_ordinal: int, by: Account) -> Interview:
+        """Say whose interview it is. Raises NotFound, Conflict (`interview-assigned`)."""
+        ...
+
+    def explain(self, interview: str, reason: str, by: Account) -> None:
+        """Write down why it was started as it was. Raises NotFound, InvalidInput."""
+        ...
 
     async def start(self, interview: str, by: Account) -> None:
-        """When this returns, media is being sealed. Raises Conflict (`room-busy`, `no-camera`), Unavailable."""
+        """When this returns, media is being sealed. Raises Conflict (`room-busy`), Unavailable."""
         ...
 
     async def stop(self, interview: str, by: Account) -> Receipt:
@@ -121,7 +139,8 @@ class Lamp(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CameraState:
-    """One camera of the room profile. `bitrate` in bit/s, `silence` in seconds since its last packet."""
+    """One camera of the room profile. `bitrate` in bit/s, `silence` in seconds since its last packet. `picture` and
+    `sound`: whether it came just now, None where none is expected."""
 
     id: str
     name: str
@@ -130,6 +149,8 @@ class CameraState:
     bitrate: float | None = None
     width: int | None = None
     height: int | None = None
+    picture: bool | None = None
+    sound: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +171,8 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class RoomState:
-    """`recording_age` is the age in seconds of the newest durable tick, None when nothing is recorded."""
+    """`recording_age` is the age in seconds of the newest durable tick, None when nothing is recorded. `checks` are
+    what a start would be made in spite of; `spool_minutes` how long the disk lasts at the present rate."""
 
     room: str
     lamp: Lamp
@@ -164,6 +186,8 @@ class RoomState:
     alarms: tuple[Alarm, ...] = ()
     spool_free: int | None = None
     undelivered: int = 0
+    checks: tuple[Alarm, ...] = ()
+    spool_minutes: int | None = None
 
 
 class Room(Protocol):

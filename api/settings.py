@@ -7,12 +7,14 @@ import ipaddress
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from api.identity.room_code import new_code
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
 
 
@@ -94,8 +96,17 @@ class Settings(BaseSettings):
         return f"http://127.0.0.1:{self.recorder_port}"
 
     @property
+    def room_page_url(self) -> str:
+        """What to open in the room when the web application does not answer."""
+        return f"http://localhost:{self.recorder_port}/"
+
+    @property
     def monitor_url(self) -> str:
         return f"http://127.0.0.1:{self.monitor_port}"
+
+    def room_code(self) -> str:
+        """What opens the room's own page; made when first asked for."""
+        return Secrets(self.run_folder).token("room-code", new_code)
 
     def room_profile(self) -> RoomProfile:
         """Raises hardware.profile.InvalidProfile, OSError."""
@@ -134,14 +145,15 @@ class Secrets:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def token(self, name: str) -> str:
-        """The token of that name: `room` (orders), `monitor`, `delivery`, `enrolment`, `camera-<id>`."""
+    def token(self, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(32)) -> str:
+        """The token of that name: `room` (orders), `monitor`, `delivery`, `enrolment`, `camera-<id>`; `room-code` and
+        `room-page` for the room's own page."""
         path = self._folder / f"{name}.token"
         if not path.exists():
             part = self._folder / f".{name}.{secrets.token_hex(4)}"
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(32))
+                file.write(make())
                 file.flush()
                 # A power cut must not leave an empty token: everybody knows that one.
                 os.fsync(file.fileno())

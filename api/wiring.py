@@ -31,11 +31,13 @@ from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.errors import Tampered, VidneError
 from evidence_store.intake import Intake
+from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.ledger import Ledger
 from evidence_store.people import Role
 from evidence_store.playback import Playback
+from evidence_store.room_notes import RoomNotes
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.vault.disk import DiskVault
@@ -62,6 +64,8 @@ class Store:
     book: Book
     keys: KeyStore
     intake: Intake
+    pools: KeyPools
+    notes: RoomNotes
     sealing: Sealing
     playback: Playback
 
@@ -83,8 +87,9 @@ def open_store(settings: Settings) -> Store:
         book.check_remembered()
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
-        authority, book, keys, Intake(book, authority, keys), Sealing(book, authority), Playback(book, authority, keys)
-    )
+        authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
+        Sealing(book, authority), Playback(book, authority, keys),
+    )  # fmt: skip
 
 
 def _make_escrow(settings: Settings) -> None:
@@ -148,7 +153,9 @@ def build_app(settings: Settings) -> FastAPI:
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         clock=lambda: moment(book.clock()),
     )
-    router = intake_router(store.intake, store.sealing, secrets.token("delivery"), secrets.token("enrolment"))
+    router = intake_router(
+        store.intake, store.sealing, store.pools, store.notes, secrets.token("delivery"), secrets.token("enrolment")
+    )
     app = create_app(services, web_settings(settings, store.authority.fingerprint), [router])
 
     @asynccontextmanager

@@ -63,8 +63,32 @@ def custody_of(
             actor = Actor.person(person)
         yield CustodyEvent(
             verb, nanoseconds(event.get("utc"), at), actor,
-            InterviewId(interview.id), CaseNumber(interview.case_number), details=details,
+            InterviewId(interview.id), case_of(interview), details=details,
         )  # fmt: skip
+    elif event["type"] == "order":
+        # Only what was ordered in the room itself: what the application orders it enters as the person's own act.
+        verb = Verb.INTERVIEW_STARTED if event.get("act") == "start" else Verb.INTERVIEW_ENDED
+        yield event_of(verb, at, enrolment, interview, details)
+    elif event["type"] == "checks-failed":
+        yield event_of(Verb.CHECKS_OVERRIDDEN, at, enrolment, interview, details | {"failed": _failed(event)})
+
+
+def case_of(interview: InterviewRow) -> CaseNumber | None:
+    """None where nobody has said yet whose interview it is."""
+    return None if interview.case_number is None else CaseNumber(interview.case_number)
+
+
+def _failed(event: Record) -> list[Record]:
+    """Code and camera of each check, as every reader may rely on them."""
+    failed = event.get("failed")
+    found = [each for each in failed if isinstance(each, dict)] if isinstance(failed, list) else []
+    return [
+        {
+            "camera": each["camera"] if isinstance(each.get("camera"), str) else None,
+            "code": str(each.get("code", "unknown")),
+        }
+        for each in found
+    ]
 
 
 def _observation(event: Record, at: int) -> Record:
@@ -89,7 +113,7 @@ def event_of(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None
         at,
         recorder(enrolment),
         None if interview is None else InterviewId(interview.id),
-        None if interview is None else CaseNumber(interview.case_number),
+        None if interview is None else case_of(interview),
         details=details,
     )
 

@@ -17,6 +17,7 @@ START_SIGNATURE: Final = "vidne/v1/start-signature"
 CLOSE_SIGNATURE: Final = "vidne/v1/close-signature"
 TICK_SIGNATURE: Final = "vidne/v1/tick-signature"
 HEARTBEAT_SIGNATURE: Final = "vidne/v1/heartbeat-signature"
+NOTE_SIGNATURE: Final = "vidne/v1/note-signature"
 # The tick: docs/formats/tick.md
 WRAP: Final = "vidne/v1/wrap"
 RATCHET: Final = "vidne/v1/ratchet"

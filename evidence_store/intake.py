@@ -63,6 +63,11 @@ class Intake:
         self._authority = authority
         self._keys = keys
 
+    @property
+    def store_certificate(self) -> x509.Certificate:
+        """Whose word an interview's key has."""
+        return self._authority.store
+
     # Devices
 
     def enrol(self, enrolment: bytes, room: str, device: bytes, device_ml_dsa: bytes) -> certs.DeviceCertificates:
@@ -355,7 +360,7 @@ class Intake:
 
 def begin(interview: InterviewRow) -> None:
     """The interview is being recorded, whoever says so first: the operator's request or the take's start."""
-    if interview.state == InterviewState.PLANNED:
+    if interview.state in (InterviewState.PLANNED, InterviewState.RESERVED):
         interview.state = advance(InterviewState(interview.state), InterviewEvent.START)
 
 

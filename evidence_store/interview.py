@@ -1,6 +1,7 @@
 """The life of an interview, in one table. Pure: decides what follows, writes nothing.
 
-A restart after a crash is a new take of the same interview: the interview stays in `recording` throughout.
+A restart after a crash is a new take of the same interview: the interview stays in `recording` throughout. Whether it
+has a case number yet is another matter: one that a room began by itself gets it whenever a person gives it one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ class InterviewState(StrEnum):
     ENDED = "ended"
     SEALED = "sealed"
     AVAILABLE = "available"
+    RESERVED = "reserved"
+    """A room holds its key for a start without the store; nobody has been interviewed in it yet."""
 
 
 class InterviewEvent(StrEnum):
@@ -34,6 +37,7 @@ class InterviewEvent(StrEnum):
 TRANSITIONS: Final = MappingProxyType(
     {
         (InterviewState.PLANNED, InterviewEvent.START): InterviewState.RECORDING,
+        (InterviewState.RESERVED, InterviewEvent.START): InterviewState.RECORDING,
         (InterviewState.RECORDING, InterviewEvent.END): InterviewState.ENDED,
         (InterviewState.ENDED, InterviewEvent.SEAL): InterviewState.SEALED,
         (InterviewState.SEALED, InterviewEvent.RELEASE): InterviewState.AVAILABLE,
@@ -53,4 +57,5 @@ def advance(state: InterviewState, event: InterviewEvent) -> InterviewState:
 def diagram() -> str:
     """The table as a Mermaid state diagram, for docs/architecture.md."""
     lines = [f"    {before} --> {after}: {event}" for (before, event), after in TRANSITIONS.items()]
-    return "\n".join(["stateDiagram-v2", f"    [*] --> {InterviewState.PLANNED}", *lines, ""])
+    beginnings = [f"    [*] --> {state}" for state in (InterviewState.PLANNED, InterviewState.RESERVED)]
+    return "\n".join(["stateDiagram-v2", *beginnings, *lines, ""])

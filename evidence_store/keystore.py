@@ -98,6 +98,12 @@ class KeyStore:
         session.flush()
         return ReleasedKey(public, signature)
 
+    def released(self, row: InterviewRow) -> ReleasedKey:
+        """The public half of a key that was minted before. Raises NotFound where there is none."""
+        if row.public_key is None or row.public_key_signature is None:
+            raise NotFound("the interview has no key yet", code="interview-key")
+        return ReleasedKey(PublicKey(row.public_key), row.public_key_signature)
+
     def open(self, session: Session, interview: str) -> PrivateKey:
         """The private key, checked against its public half. Raises NotFound where it was erased, Tampered."""
         wrap = session.get(KeyWrapRow, interview)

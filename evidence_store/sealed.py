@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,9 +18,9 @@ from evidence_store.authority import Authority
 from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
-from evidence_store.deliveries import index_of
+from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict
-from evidence_store.identifiers import CaseNumber, InterviewId
+from evidence_store.identifiers import InterviewId
 from evidence_store.intake import segments_of
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
@@ -29,6 +30,12 @@ from evidence_store.sealing.manifest import Gap, TakeSummary, manifest, sign_man
 
 Media = tuple[int, int] | None
 """UTC nanoseconds of a take's first and last media."""
+
+Stretch = tuple[TakeRow, Media, dict[str, int]]
+"""A take that has a start, its media, and where each track's media ends if a crash ended the take."""
+
+HOLE_NS: Final = 500_000_000
+"""A track that ends so much before the others was gone: docs/formats/manifest.md."""
 
 
 def takes_of(session: Session, interview: str) -> list[TakeRow]:
@@ -84,6 +91,20 @@ def media_span(take: TakeRow, segments: list[SegmentRow], tracks: list[TrackEntr
     return take.origin_utc + min(first for first, _ in spans), take.origin_utc + max(last for _, last in spans)
 
 
+def track_ends(take: TakeRow, segments: list[SegmentRow], tracks: list[TrackEntry]) -> dict[str, int]:
+    """UTC nanoseconds at which each track's media ends in a take; its origin where a track has none."""
+    origin = take.origin_utc or take.started_at or 0
+    waiting, ends = {track.index: track for track in tracks}, {}
+    for segment in reversed(segments):
+        for media in reversed(index_of(segment)["media"]):
+            track = waiting.pop(media["track"], None)
+            if track is not None:
+                ends[track.id] = origin + media["to"] * 10**9 // track.timescale
+        if not waiting:
+            break
+    return ends | {track.id: origin for track in waiting.values()}
+
+
 class Sealing:
     """Makes manifests. One at a time in a process; several processes may seal the same interview at once."""
 
@@ -117,7 +138,7 @@ class Sealing:
             entry.record(
                 CustodyEvent(
                     Verb.INTERVIEW_SEALED, self._book.clock(), Actor.store(), InterviewId(interview_id),
-                    CaseNumber(row.case_number), details={"manifest_sha256": digest.hex(), "takes": len(takes)},
+                    case_of(row), details={"manifest_sha256": digest.hex(), "takes": len(takes)},
                 )
             )  # fmt: skip
         return True
@@ -171,7 +192,7 @@ class Sealing:
 
     def _manifest(self, session: Session, interview_id: str, takes: list[TakeRow], number: int) -> bytes:
         summaries: list[TakeSummary] = []
-        stretches: list[tuple[TakeRow, Media]] = []
+        stretches: list[Stretch] = []
         tracks: dict[tuple[str, int], dict[int, str]] = {}
         for take in takes:
             segments, span = segments_of(session, take.enrolment, take.n), None
@@ -179,7 +200,8 @@ class Sealing:
                 start = check_start(self._book.vault.get(take.start_object), self._authority.root)
                 tracks[take.enrolment, take.n] = {track.index: track.id for track in start.tracks}
                 span = media_span(take, segments, start.tracks)
-                stretches.append((take, span))
+                crashed = take.ended_how != Ending.STOPPED
+                stretches.append((take, span, track_ends(take, segments, start.tracks) if crashed else {}))
             summaries.append(_summary(take, segments, span))
         gaps = [*_between(stretches), *_declared(session, interview_id, tracks)]
         gaps.sort(key=lambda gap: gap.from_utc_ns)
@@ -205,14 +227,25 @@ def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSumm
     )
 
 
-def _between(stretches: list[tuple[TakeRow, Media]]) -> Iterator[Gap]:
-    """What crashes left out: from the end of a take's durable media to where media came back, in whichever take."""
-    for at, (take, span) in enumerate(stretches):
+def _between(stretches: list[Stretch]) -> Iterator[Gap]:
+    """What crashes left out: from the end of a take's durable media until the next one began.
+
+    From there on each track's own gaps say when its media came back: the two meet and do not overlap. A track that
+    was gone already when the crash came had no time to declare that: its gap begins where its own media ends.
+    """
+    for at, (take, span, ends) in enumerate(stretches):
         if take.ended_how == Ending.STOPPED:
             continue
-        begins = span[1] if span is not None else (take.started_at or 0)
-        back = next((after[0] for _, after in stretches[at + 1 :] if after is not None), None)
-        yield Gap(take.n, None, take.ended_how or "", begins, back)
+        how, begins = take.ended_how or "", span[1] if span is not None else _began(take)
+        for track, end in ends.items():
+            if begins - end > HOLE_NS:
+                yield Gap(take.n, track, how, end, begins)
+        yield Gap(take.n, None, how, begins, next((_began(after) for after, _, _ in stretches[at + 1 :]), None))
+
+
+def _began(take: TakeRow) -> int:
+    """UTC of a take's media time 0; of its start record where it never came to that."""
+    return take.origin_utc or take.started_at or 0
 
 
 def _declared(session: Session, interview: str, tracks: dict[tuple[str, int], dict[int, str]]) -> Iterator[Gap]:

@@ -1,7 +1,8 @@
-"""`vidne camera`: publishes a clip over WHIP through FFmpeg's own WHIP muxer, and comes back by itself.
+"""`vidne camera`: publishes over WHIP through FFmpeg's own WHIP muxer, and comes back by itself.
 
-One attempt is: the endpoint answers → a `Door` for the signalling → FFmpeg, given the clip's head so that it knows
-the tracks and shakes hands → from the next whole second of UTC on the packets, paced. FFmpeg ends by itself as soon
+What it publishes is a clip, an RTSP camera, or a capture device (`live_source`). One attempt is: the endpoint answers →
+a `Door` for the signalling → FFmpeg, given the stream's head so that it knows the tracks and shakes hands → a clip's
+packets from the next whole second of UTC on, paced; a camera's as they come. FFmpeg ends by itself as soon
 as the server's port is closed (40 ms, measured), and after 30 s of silence where nothing says so (ICE consent, RFC
 7675); a shorter silence is a cable out and in again, where the session goes on and a new one would only widen the
 gap.
@@ -23,6 +24,7 @@ from enum import StrEnum
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,6 +32,7 @@ import imageio_ffmpeg
 import structlog
 
 from hardware.clip_stream import Chunk, Clip, UnsuitableClip, open_clip, paced_chunks, primer
+from hardware.live_source import LiveStream, Source, SourceTrouble, Trouble, open_live
 from hardware.signalling import Door
 
 FIRST_DELAY, GREATEST_DELAY, GREATEST_DELAY_OUT_OF_REACH = 0.2, 5.0, 0.5
@@ -69,6 +72,19 @@ class End(StrEnum):
     SERVER_LOST = "server-lost"
     STUCK = "stuck"  # FFmpeg does not take what it is given
     CLOCK_STEPPED = "clock-stepped"
+    SOURCE_OUT_OF_REACH = "source-out-of-reach"  # the camera or device gives nothing
+    SOURCE_REFUSED = "source-refused"  # the camera knows neither user nor path
+    SOURCE_UNSUITABLE = "source-unsuitable"  # it gives what WebRTC cannot carry
+    SOURCE_LOST = "source-lost"  # it gave, and does no more
+
+
+_OF_TROUBLE: dict[Trouble, End] = {
+    "out-of-reach": End.SOURCE_OUT_OF_REACH,
+    "refused": End.SOURCE_REFUSED,
+    "unsuitable": End.SOURCE_UNSUITABLE,
+    "lost": End.SOURCE_LOST,
+}
+_CHEAP_TO_ASK = frozenset({End.OUT_OF_REACH, End.SOURCE_OUT_OF_REACH})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +102,18 @@ class Report:
 class CameraSettings:
     """What to publish, and where.
 
-    `name` is the camera's id, for logs. `token` is the bearer token of this one camera; it is never logged. `clip` is
-    an MP4 or MKV with H.264 without B-frames and/or Opus in stereo. `authorities` is a PEM file with the authorities
-    to trust for https, None for the system's. Raises ValueError for a token on an open network (http beyond
-    loopback).
+    `name` is the camera's id, for logs. `token` is the bearer token of this one camera; it is never logged. `source` is
+    a clip (MP4 or MKV with H.264 without B-frames and/or Opus in stereo), or a camera or device. `authorities` is a PEM
+    file with the authorities to trust for https, None for the system's. Raises ValueError for a token on an open
+    network (http beyond loopback).
     """
 
     name: str
     endpoint: str
     token: str
-    clip: Path
+    source: Path | Source
     audio_only: bool = False
+    """Of a clip."""
     authorities: Path | None = None
 
     def __post_init__(self) -> None:
@@ -111,7 +128,8 @@ class CameraSettings:
             raise ValueError("a token is 1 to 512 characters of a bearer token (RFC 6750)")
 
     def __repr__(self) -> str:
-        return f"CameraSettings({self.name!r}, {self.clip.name!r})"
+        source = self.source.name if isinstance(self.source, Path) else self.source
+        return f"CameraSettings({self.name!r}, {source!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +138,17 @@ class _Outcome:
     published: float = 0.0
     status: int | None = None
     retry_after: float | None = None
+    why: str | None = None
 
 
 def next_delay(failures: int, end: End, retry_after: float | None, chance: float) -> float:
     """Seconds to wait after `failures` (≥ 1) in a row: doubling from 0.2 s, less up to a quarter by `chance` (0 to 1).
 
     Where nothing answers, at most half a second, since asking is cheap and the room is not being recorded; else at
-    most 5 s. The endpoint's own wish (Retry-After) is kept up to 30 s.
+    most 5 s: a camera that refuses may lock out who asks too often. The endpoint's own wish (Retry-After) is kept up
+    to 30 s.
     """
-    bound = GREATEST_DELAY_OUT_OF_REACH if end is End.OUT_OF_REACH else GREATEST_DELAY
+    bound = GREATEST_DELAY_OUT_OF_REACH if end in _CHEAP_TO_ASK else GREATEST_DELAY
     delay = min(FIRST_DELAY * 2.0 ** min(failures - 1, 16), bound) * (1 - chance / 4)
     return max(delay, min(retry_after or 0.0, 30.0))
 
@@ -136,11 +156,15 @@ def next_delay(failures: int, end: End, retry_after: float | None, chance: float
 async def run_camera(settings: CameraSettings, stop: asyncio.Event, report: Callable[[Report], None]) -> None:
     """Publish until `stop` is set; failures are reported and tried again, for ever.
 
-    Raises UnsuitableClip before the first attempt. When it returns or is cancelled, FFmpeg is gone.
+    Raises UnsuitableClip before the first attempt. When it returns or is cancelled, its child processes are gone.
     """
-    clip = await asyncio.to_thread(open_clip, settings.clip, audio_only=settings.audio_only)
-    if settings.audio_only and not clip.audio:
-        raise UnsuitableClip("the file has no sound to send")
+    source: Clip | Source
+    if isinstance(settings.source, Path):
+        source = await asyncio.to_thread(open_clip, settings.source, audio_only=settings.audio_only)
+        if settings.audio_only and not source.audio:
+            raise UnsuitableClip("the file has no sound to send")
+    else:
+        source = settings.source
     log = _log.bind(camera=settings.name)
     verify = str(settings.authorities) if settings.authorities else True
     failures = attempt = 0
@@ -149,7 +173,7 @@ async def run_camera(settings: CameraSettings, stop: asyncio.Event, report: Call
         while not stop.is_set():
             attempt += 1
             report(Report(State.CONNECTING, attempt))
-            publication = _Publication(settings, clip, client, stop, log)
+            publication = _Publication(settings, source, client, stop, log)
             outcome = await publication.run(partial(report, Report(State.PUBLISHING, attempt)))
             if outcome.end is End.STOPPED:
                 break
@@ -157,7 +181,9 @@ async def run_camera(settings: CameraSettings, stop: asyncio.Event, report: Call
             delay = next_delay(failures, outcome.end, outcome.retry_after, random.random())  # noqa: S311 - jitter
             published = round(outcome.published, 1)
             if published or outcome.end is not told:  # one line for a server that is down, not two a second
-                log.warning("camera.interrupted", end=outcome.end, status=outcome.status, published=published)
+                log.warning(
+                    "camera.interrupted", end=outcome.end, status=outcome.status, published=published, why=outcome.why
+                )
             told = outcome.end
             report(Report(State.WAITING, attempt, outcome.end, outcome.status, delay))
             with contextlib.suppress(TimeoutError):
@@ -171,13 +197,13 @@ class _Publication:
     def __init__(
         self,
         settings: CameraSettings,
-        clip: Clip,
+        source: Clip | Source,
         client: httpx.AsyncClient,
         stop: asyncio.Event,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._settings = settings
-        self._clip = clip
+        self._source = source
         self._client = client
         self._stop = stop
         self._log = log
@@ -191,12 +217,21 @@ class _Publication:
             await self._client.options(self._settings.endpoint, timeout=2.0)
         except httpx.HTTPError:
             return _Outcome(End.OUT_OF_REACH)
+        if isinstance(self._source, Clip):
+            return await self._attempt(_ClipFeed(self._source, self._epoch), publishing)
+        try:
+            async with open_live(self._source, self._epoch, self._stop) as stream:
+                return await self._attempt(_LiveFeed(stream), publishing)
+        except SourceTrouble as trouble:
+            return _Outcome(End.STOPPED if self._stop.is_set() else _OF_TROUBLE[trouble.kind], why=str(trouble))
+
+    async def _attempt(self, feed: _Feed, publishing: Callable[[], None]) -> _Outcome:
         async with Door(self._client, self._settings.endpoint, self._settings.token) as door:
             async with self._ffmpeg(door.url) as ffmpeg:
-                end, published = await self._publish(ffmpeg, publishing)
+                end, published = await self._publish(ffmpeg, feed, publishing)
             if end is End.NO_HANDSHAKE and door.status is not None and door.status != httpx.codes.CREATED:
                 end = End.OUT_OF_REACH if door.status == 0 else End.REFUSED
-            return _Outcome(end, published, door.status, door.retry_after)
+            return _Outcome(end, published, door.status, door.retry_after, feed.why)
 
     @contextlib.asynccontextmanager
     async def _ffmpeg(self, url: str) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -222,7 +257,9 @@ class _Publication:
             await asyncio.shield(_end(ffmpeg))
             await listener
 
-    async def _publish(self, ffmpeg: asyncio.subprocess.Process, publishing: Callable[[], None]) -> tuple[End, float]:
+    async def _publish(
+        self, ffmpeg: asyncio.subprocess.Process, feed: _Feed, publishing: Callable[[], None]
+    ) -> tuple[End, float]:
         """Prime, wait for the handshake, then feed until something ends it; the seconds published beside the reason."""
         ended = asyncio.create_task(ffmpeg.wait())
         stopped = asyncio.create_task(self._stop.wait())
@@ -231,8 +268,7 @@ class _Publication:
         feeding: asyncio.Task[End] | None = None
         began = 0.0
         try:
-            head = primer(self._clip)
-            _write(ffmpeg, head)
+            _write(ffmpeg, feed.head)
             beginnings = {ended, stopped, connected, given_up}
             await asyncio.wait(beginnings, timeout=_HANDSHAKE, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
@@ -240,7 +276,7 @@ class _Publication:
             if not connected.done() or ended.done():
                 return End.NO_HANDSHAKE, 0.0
             began = time.monotonic()
-            feeding = asyncio.create_task(self._feed(ffmpeg, len(head), publishing))
+            feeding = asyncio.create_task(feed.run(ffmpeg, publishing))
             await asyncio.wait({ended, stopped, feeding, given_up}, return_when=asyncio.FIRST_COMPLETED)
             if stopped.done():
                 return End.STOPPED, time.monotonic() - began
@@ -251,23 +287,6 @@ class _Publication:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _feed(self, ffmpeg: asyncio.subprocess.Process, given: int, publishing: Callable[[], None]) -> End:
-        """Hand FFmpeg each chunk when it is due by the wall clock, which is what the picture's clock shows."""
-        origin = math.ceil(time.time() + 0.05)
-        offset = Fraction(origin) % self._clip.seconds if self._clip.in_step else Fraction(0)
-        chunks = paced_chunks(self._clip, offset, Fraction(origin - self._epoch))
-        with contextlib.closing(chunks):
-            for number, chunk in enumerate(_without(chunks, given)):
-                early = origin + chunk.due - time.time()
-                if abs(early) > 1 + _CLOCK_STEP:
-                    return End.CLOCK_STEPPED
-                await asyncio.sleep(max(early, 0))
-                if _write(ffmpeg, chunk.data) > _STUCK:
-                    return End.STUCK
-                if number == 0:
-                    publishing()
-        raise AssertionError("a loop has no end")
 
     async def _listen(self, ffmpeg: asyncio.subprocess.Process) -> None:
         """Pass FFmpeg's warnings on, without addresses; of an offer in them, nothing."""
@@ -283,6 +302,63 @@ class _Publication:
             if (said := _SAID.match(text)) and not _KNOWN.search(said[2]):
                 words = _ADDRESS.sub("…", said[2].partition("offer:")[0])[:200]
                 self._log.warning("camera.ffmpeg", level=said[1], said=words)
+
+
+class _Feed(Protocol):
+    """What FFmpeg is given. `why`: a sentence, where there is one, when it has ended."""
+
+    head: bytes
+    why: str | None
+
+    async def run(self, ffmpeg: asyncio.subprocess.Process, publishing: Callable[[], None]) -> End:
+        """Until it ends, and why; `publishing` is called when the first packet has been given."""
+        ...
+
+
+class _ClipFeed:
+    def __init__(self, clip: Clip, epoch: int) -> None:
+        self._clip, self._epoch = clip, epoch
+        self.head = primer(clip)
+        self.why: str | None = None
+
+    async def run(self, ffmpeg: asyncio.subprocess.Process, publishing: Callable[[], None]) -> End:
+        """Hand FFmpeg each chunk when it is due by the wall clock, which is what the picture's clock shows."""
+        origin = math.ceil(time.time() + 0.05)
+        offset = Fraction(origin) % self._clip.seconds if self._clip.in_step else Fraction(0)
+        chunks = paced_chunks(self._clip, offset, Fraction(origin - self._epoch))
+        with contextlib.closing(chunks):
+            for number, chunk in enumerate(_without(chunks, len(self.head))):
+                early = origin + chunk.due - time.time()
+                if abs(early) > 1 + _CLOCK_STEP:
+                    return End.CLOCK_STEPPED
+                await asyncio.sleep(max(early, 0))
+                if _write(ffmpeg, chunk.data) > _STUCK:
+                    return End.STUCK
+                if number == 0:
+                    publishing()
+        raise AssertionError("a loop has no end")
+
+
+class _LiveFeed:
+    def __init__(self, stream: LiveStream) -> None:
+        self._stream = stream
+        self.head = stream.head
+        self.why: str | None = None
+
+    async def run(self, ffmpeg: asyncio.subprocess.Process, publishing: Callable[[], None]) -> End:
+        """Hand FFmpeg what comes, when it comes."""
+        told = False
+        while True:
+            try:
+                data = await self._stream.read()
+            except SourceTrouble as trouble:
+                self.why = str(trouble)
+                return _OF_TROUBLE[trouble.kind]
+            if _write(ffmpeg, data) > _STUCK:
+                return End.STUCK
+            if not told:
+                told = True
+                publishing()
 
 
 def _without(chunks: Iterable[Chunk], given: int) -> Iterator[Chunk]:

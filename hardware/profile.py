@@ -17,7 +17,7 @@ from typing import Any
 IDENTIFIER = re.compile(r"[a-z][a-z0-9-]{0,31}")
 LABEL_LENGTH = 64
 CAMERAS_AT_MOST = 12
-VIDEO_CODECS = frozenset({"h264"})
+VIDEO_CODECS = frozenset({"h264", "h265", "vp8", "vp9", "av1"})
 AUDIO_CODECS = frozenset({"opus"})
 
 _ROOM_KEYS = frozenset({"room", "label", "house", "cameras"})

@@ -11,10 +11,11 @@ import asyncio
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
+from monitor_room.counter_offer import accepted, counter_offer
 from monitor_room.relay import ClockPair, Renumbering, Source, SourcePacket
 from recorder.aiortc_hooks import (
     Bye,
@@ -59,8 +60,6 @@ class Viewer:
         self,
         session: str,
         camera: str,
-        offer: Offer,
-        chosen: tuple[Choice, ...],
         ice: IceSettings,
         *,
         shown: Callable[[Viewer], None],
@@ -68,7 +67,7 @@ class Viewer:
         want_key_frame: Callable[[str], None],
     ) -> None:
         self.session, self.camera = session, camera
-        self._offer, self._chosen = offer, chosen
+        self._offered: tuple[Choice, ...] = ()
         self._shown, self._ended, self._want_key_frame = shown, ended, want_key_frame
         self._transport = MediaTransport(ice, rtp=self._rtp, rtcp=self._rtcp, state=self._state)
         self._outlets: dict[Kind, _Outlet] = {}
@@ -85,15 +84,38 @@ class Viewer:
         """Packets that the viewer's socket did not take."""
         return self._transport.dropped
 
-    async def answer(self) -> str:
+    async def answer(self, offer: Offer, chosen: tuple[Choice, ...]) -> str:
         """The SDP answer. Raises InvalidInput or Unavailable; the viewer must then be closed."""
-        kinds = [choice.codec.kind for choice in self._chosen]
-        local = await self._transport.answer(canonical(self._chosen, "recvonly"), send=kinds)
-        for choice in self._chosen:
+        kinds = [choice.codec.kind for choice in chosen]
+        local = await self._transport.answer(canonical(chosen, "recvonly"), send=kinds)
+        self._begin(chosen)
+        return answer(offer, chosen, local, rtx=False)
+
+    @property
+    def offering(self) -> bool:
+        """Whether an offer of ours waits for its answer."""
+        return bool(self._offered)
+
+    async def offer(self, live: Mapping[Kind, Codec]) -> str:
+        """An SDP offer of what the camera sends. Raises Unavailable; the viewer must then be closed."""
+        text, self._offered = counter_offer(live, await self._transport.offer(list(live)))
+        return text
+
+    async def accept(self, answer: Offer) -> None:
+        """The viewer's answer to `offer`. Raises InvalidInput, and may then be given a better one."""
+        chosen = accepted(self._offered, answer)
+        await self._transport.accept(canonical(chosen, "recvonly"))
+        self._begin(chosen)
+        self._offered = ()
+
+    async def add_candidates(self, candidates: Sequence[str]) -> None:
+        if self._closer is None:
+            await self._transport.add_candidates(candidates)
+
+    def _begin(self, chosen: tuple[Choice, ...]) -> None:
+        for choice in chosen:
             self._outlets[choice.codec.kind] = _Outlet(choice.codec, self._transport.ssrc(choice.codec.kind))
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(CONNECT_WITHIN_S, self._too_late)
-        return answer(self._offer, self._chosen, local, rtx=False)
+        self._deadline = asyncio.get_running_loop().call_later(CONNECT_WITHIN_S, self._too_late)
 
     def attach(self, sources: Mapping[Kind, Source]) -> None:
         """These are the camera's media now; each begins anew, video at a key frame."""

@@ -13,7 +13,8 @@ from monitor_room.fanout import Fanout
 from monitor_room.roster import Roster
 from monitor_room.whep import CAPACITY, WhepEndpoint
 from recorder.aiortc_hooks import IceSettings
-from recorder.feed import FeedClient, Presence
+from recorder.feed import Presence
+from recorder.feed_client import FeedClient
 
 _TICK_S = 0.25
 _REPORT_EVERY = 4  # ticks

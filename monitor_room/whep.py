@@ -2,8 +2,10 @@
 
 Called by the web application only, for a person whose right to watch it has checked; `viewer` is that person's opaque
 account id. A session lives on a lease of 15 s, renewed by the application while the person may watch.
-Not here: trickle ICE, counter-offers; an offer without the codec that the camera sends gets 406, and hears which
-browser has it.
+
+An offer that is SDP but cannot be answered is refused in words: of a codec that the viewer lacks, which browser to use.
+A player that says `Accept: application/sdp` is given an offer of ours instead (406), and completes it by PATCH.
+Every status is in the table of tests/monitor_room/test_whep_table.py.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 
 from evidence_store.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, Unavailable, VidneError
@@ -19,10 +23,20 @@ from monitor_room.fanout import Fanout, Viewer
 from monitor_room.roster import LEASE_NS, Roster
 from recorder.aiortc_hooks import IceSettings
 from recorder.feed import Presence
-from recorder.sdp import parse_offer
+from recorder.sdp import Codec, Kind, parse_offer
+from recorder.trickle import FRAGMENT, IceSession, media_type
 from recorder.whip import SDP, Reply, authorised, problem, require_sdp
 
 CAPACITY = 64
+_LEASE_S = LEASE_NS // 1_000_000_000
+_MENDABLE = frozenset({"codec-unsupported", "no-video", "not-bundled", "too-many-media", "wrong-direction"})
+"""What an offer of ours can do better."""
+
+
+@dataclass(slots=True)
+class _Session:
+    viewer: Viewer
+    ice: IceSession
 
 
 class WhepEndpoint:
@@ -42,14 +56,23 @@ class WhepEndpoint:
         self._base_url, self._token = base_url.rstrip("/"), token
         self._fanout, self._roster, self._ice, self._report = fanout, roster, ice, report
         self._capacity = capacity
-        self._sessions: dict[str, Viewer] = {}
+        self._sessions: dict[str, _Session] = {}
         self._closing: set[Viewer] = set()
         self._stopped = False
 
     async def post(
-        self, camera: str, viewer: str, content_type: str | None, body: bytes, authorization: str | None
+        self,
+        camera: str,
+        viewer: str,
+        content_type: str | None,
+        body: bytes,
+        authorization: str | None,
+        accept: str | None = None,
     ) -> Reply:
-        """201 with answer, Location and Vidne-Lease (s); else 400, 401, 406, 409 (nothing live), 413, 415, 422, 503."""
+        """201 with answer, Location, ETag and Vidne-Lease (s); 406 with words or, where `accept` asks for one, with an
+        offer; else 400, 401, 409 (nothing live), 413, 415, 422, 503.
+        """
+        live: dict[Kind, Codec] = {}
         try:
             self._admit(authorization)
             require_sdp(content_type, body)
@@ -63,23 +86,13 @@ class WhepEndpoint:
             offer = parse_offer(body)
             chosen = offer.viewer(live)
         except VidneError as error:
+            if live and error.code in _MENDABLE and _asks_for_sdp(accept):
+                return await self._counter_offer(camera, viewer, live)
             return self._refusal(error)
-        session = secrets.token_urlsafe(32)
-        made = Viewer(
-            session,
-            camera,
-            offer,
-            chosen,
-            self._ice,
-            shown=self._shown,
-            ended=self._ended,
-            want_key_frame=self._fanout.want_key_frame,
-        )
-        self._sessions[session] = made
-        self._closing.add(made)
-        self._roster.admit(session, viewer, camera, time.monotonic_ns())
+        made = self._make(camera)
+        session = self._open(made, viewer, chosen[0].section.ufrag or "")
         try:
-            answer = await made.answer()
+            answer = await made.answer(offer, chosen)
         except VidneError as error:
             made.end("refused")
             return self._refusal(error)
@@ -87,20 +100,96 @@ class WhepEndpoint:
             made.end("abandoned")
             raise
         self._fanout.join(made)
-        headers = {
-            "Content-Type": SDP,
-            "Location": f"{self._base_url}/whep/{camera}/{session}",
-            "ETag": f'"{secrets.token_hex(8)}"',
-            "Vidne-Lease": str(LEASE_NS // 1_000_000_000),
+        return Reply(HTTPStatus.CREATED, {"Content-Type": SDP, **self._headers(session)}, answer.encode())
+
+    async def _counter_offer(self, camera: str, viewer: str, live: Mapping[Kind, Codec]) -> Reply:
+        """406 with an offer of ours, which is good until the lease runs out."""
+        made = self._make(camera)
+        session = self._open(made, viewer, "")
+        try:
+            offer = await made.offer(live)
+        except VidneError as error:
+            made.end("refused")
+            return self._refusal(error)
+        except BaseException:
+            made.end("abandoned")
+            raise
+        until = formatdate(time.time() + _LEASE_S, usegmt=True)
+        headers = {"Content-Type": f'{SDP}; valid-until="{until}"', **self._headers(session)}
+        return Reply(HTTPStatus.NOT_ACCEPTABLE, headers, offer.encode())
+
+    def _make(self, camera: str) -> Viewer:
+        return Viewer(
+            secrets.token_urlsafe(32),
+            camera,
+            self._ice,
+            shown=self._shown,
+            ended=self._ended,
+            want_key_frame=self._fanout.want_key_frame,
+        )
+
+    def _open(self, made: Viewer, viewer: str, ufrag: str) -> _Session:
+        session = self._sessions[made.session] = _Session(made, IceSession(ufrag))
+        self._closing.add(made)
+        self._roster.admit(made.session, viewer, made.camera, time.monotonic_ns())
+        return session
+
+    def _headers(self, session: _Session) -> dict[str, str]:
+        return {
+            "Location": f"{self._base_url}/whep/{session.viewer.camera}/{session.viewer.session}",
+            "ETag": session.ice.etag,
+            "Accept-Patch": FRAGMENT,
+            "Vidne-Lease": str(_LEASE_S),
         }
-        return Reply(HTTPStatus.CREATED, headers, answer.encode())
 
     def options(self) -> Reply:
-        return Reply(HTTPStatus.NO_CONTENT, {"Accept-Post": SDP, "Allow": "OPTIONS, GET, HEAD, POST"})
+        return Reply(HTTPStatus.OK, {"Accept-Post": SDP, "Accept-Patch": FRAGMENT, "Allow": "OPTIONS, GET, HEAD, POST"})
 
     def get(self) -> Reply:
         """For GET and HEAD of the endpoint."""
         return Reply(HTTPStatus.OK)
+
+    def get_session(self, camera: str, session: str, authorization: str | None) -> Reply:
+        """For GET and HEAD of a session: 200 and empty, or 401, 404."""
+        try:
+            found = self._find(camera, session, authorization)
+        except VidneError as error:
+            return self._refusal(error)
+        return Reply(HTTPStatus.OK, {"ETag": found.ice.etag})
+
+    async def patch(
+        self,
+        camera: str,
+        session: str,
+        content_type: str | None,
+        body: bytes,
+        authorization: str | None,
+        if_match: str | None,
+    ) -> Reply:
+        """204 when the candidates have been given to ICE, or our offer is answered; else as WHIP's PATCH, and 406 for
+        an answer that refuses the picture, 422 for one to no offer of ours.
+        """
+        try:
+            found = self._find(camera, session, authorization)
+            if media_type(content_type) == SDP:
+                await self._answered(found, body)
+            else:
+                candidates = found.ice.trickled(content_type, body, if_match)
+                await found.viewer.add_candidates(candidates)
+        except VidneError as error:
+            return self._refusal(error)
+        return Reply(HTTPStatus.NO_CONTENT)
+
+    async def _answered(self, session: _Session, body: bytes) -> None:
+        """Raises InvalidInput; the offer then stands until its lease runs out, and may be answered better."""
+        if not session.viewer.offering:
+            raise InvalidInput(
+                "Media cannot be negotiated anew: end this session and make one.", code="no-renegotiation"
+            )
+        answer = parse_offer(body)
+        await session.viewer.accept(answer)
+        session.ice.ufrag = next(section.ufrag or "" for section in answer.sections if not section.disabled)
+        self._fanout.join(session.viewer)
 
     def renew(self, camera: str, session: str, authorization: str | None) -> Reply:
         """204, the lease runs 15 s from now; 404 when it has run out: the picture is gone and a new POST is needed."""
@@ -116,8 +205,8 @@ class WhepEndpoint:
             found = self._find(camera, session, authorization)
         except VidneError as error:
             return self._refusal(error)
-        await found.close("ended-by-viewer")
-        self._closing.discard(found)
+        await found.viewer.close("ended-by-viewer")
+        self._closing.discard(found.viewer)
         return Reply(HTTPStatus.OK)
 
     def viewers(self, authorization: str | None) -> Reply:
@@ -135,7 +224,7 @@ class WhepEndpoint:
     def cut_off(self, now_ns: int) -> None:
         """Ends every session whose lease has run out."""
         for session in self._roster.run_out(now_ns):
-            self._sessions[session].end("lease-ran-out")
+            self._sessions[session].viewer.end("lease-ran-out")
 
     async def sweep(self) -> None:
         """Waits for the sockets of ended viewers to be gone."""
@@ -145,18 +234,18 @@ class WhepEndpoint:
 
     async def stop(self) -> None:
         self._stopped = True
-        for viewer in list(self._sessions.values()):
-            viewer.end("stopped")
+        for session in list(self._sessions.values()):
+            session.viewer.end("stopped")
         await self.sweep()
 
     def _admit(self, authorization: str | None) -> None:
         if not authorised(authorization, self._token):
             raise NotAuthenticated("The monitor's bearer token is missing or wrong.", code="wrong-token")
 
-    def _find(self, camera: str, session: str, authorization: str | None) -> Viewer:
+    def _find(self, camera: str, session: str, authorization: str | None) -> _Session:
         self._admit(authorization)
         found = self._sessions.get(session)
-        if found is None or found.camera != camera:
+        if found is None or found.viewer.camera != camera:
             raise NotFound("There is no such session; it may have ended.", code="no-session")
         return found
 
@@ -174,3 +263,8 @@ class WhepEndpoint:
         self._fanout.leave(viewer)
         if (presence := self._roster.leave(viewer.session, time.time_ns())) is not None:
             self._report(presence)
+
+
+def _asks_for_sdp(accept: str | None) -> bool:
+    """Whether an Accept field names SDP itself: `*/*`, which every client says, does not (RFC 9110, section 12.5.1)."""
+    return any(media_type(each) == SDP for each in (accept or "").split(","))

@@ -77,6 +77,7 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
             *("query_consent", "check_incoming", "check_complete", "ice_controlling"),
         ),
     ),
+    (ice.Connection, ("add_remote_candidate", "remote_candidates")),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
     (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
     (RTCRtpReceiver, ("receive", "stop", "transport")),
@@ -84,6 +85,8 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
 )
 _WAITING_LIMIT = 256
 _NOTHING = 255
+MOST_REMOTE = 32
+"""Remote candidates of one connection, given and learnt, beyond which no more are taken from a client's list."""
 CONSENT_EVERY_S = 5.0
 CONSENT_WITHIN_S = 30.0
 _AIORTC_ERRORS = (ValueError, AssertionError, InternalError, InvalidAccessError, InvalidStateError, OperationError)
@@ -223,6 +226,35 @@ class MediaTransport:
         except _AIORTC_ERRORS as error:
             raise InvalidInput(f"The offer cannot be answered: {error}.", code="sdp-refused") from error
         return str(self._pc.localDescription.sdp)
+
+    async def offer(self, send: Sequence[str]) -> str:
+        """aiortc's own offer with all candidates, to send these kinds. Raises Unavailable (`no-udp-port`)."""
+        for kind in send:
+            self._pc.addTransceiver(kind, direction="sendonly")
+        self._attach()
+        await self._pc.setLocalDescription(await self._pc.createOffer())
+        return str(self._pc.localDescription.sdp)
+
+    async def accept(self, canonical_answer: str) -> None:
+        """The answer to `offer()`. Raises InvalidInput (`sdp-refused`) when aiortc refuses."""
+        try:
+            await self._pc.setRemoteDescription(RTCSessionDescription(canonical_answer, "answer"))
+        except _AIORTC_ERRORS as error:
+            raise InvalidInput(f"The answer cannot be used: {error}.", code="sdp-refused") from error
+
+    async def add_candidates(self, candidates: Sequence[str]) -> None:
+        """Gives more of the other side's candidates to ICE (RFC 8839, section 5.1, without `a=candidate:`).
+
+        What aioice cannot read, and what is beyond MOST_REMOTE in all, is passed over: checks from there are learnt.
+        """
+        for text in candidates:
+            if len(self._ice.remote_candidates) >= MOST_REMOTE:
+                return
+            try:
+                candidate = Candidate.from_sdp(text)
+            except ValueError:
+                continue
+            await self._ice.add_remote_candidate(candidate)
 
     def _attach(self) -> None:
         transceivers = self._pc.getTransceivers()

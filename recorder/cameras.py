@@ -16,7 +16,8 @@ from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from recorder.clock import SenderClock
 from recorder.datagrams import READ_EVERY_S, READ_EVERY_S_WATCHED, DatagramReader
-from recorder.feed import FeedServer, Presence
+from recorder.feed import Presence
+from recorder.feed_server import FeedServer
 from recorder.fragments import Codec, Heard
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket

@@ -11,9 +11,10 @@ test-opening nor a heartbeat. A take that the store refuses is an alarm and hold
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,8 +22,9 @@ from typing import Final
 import httpx
 import structlog
 
-from evidence_store.errors import NoSpace, Tampered
+from evidence_store.errors import InvalidInput, NoSpace, Tampered
 from evidence_store.sealing import segment
+from recorder.key_pool import Send
 from recorder.spool import Spool, TakeFolder
 
 log = structlog.get_logger()
@@ -30,10 +32,15 @@ log = structlog.get_logger()
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 HEARTBEAT_SECONDS: Final = 10.0
+ERRANDS_SECONDS: Final = 5.0
 AT_ONCE: Final = 16
 """Objects of one take in one round."""
 _STORE_AWAY: Final = frozenset({502, 503, 504, 507})
 """Answers that say nothing of what was delivered: the store, or room in it, is not there now."""
+
+
+Errand = Callable[[Send, Callable[..., Awaitable[object]]], Awaitable[None]]
+"""Given how to send and how to run something beside the event loop."""
 
 
 class _AnswerError(Exception):
@@ -86,12 +93,17 @@ class Delivery:
         *,
         keep_seconds: float,
         heartbeat: Callable[[], bytes],
+        errands: Sequence[Errand] = (),
     ) -> None:
-        """`client` has the store's base URL and this room's credentials. `heartbeat` makes a signed one, at once."""
+        """`client` has the store's base URL and this room's credentials. `heartbeat` makes a signed one, at once.
+
+        `errands` are run after the takes, each ERRANDS_SECONDS: what else goes between room and store.
+        """
         self._spool = spool
         self._client = client
         self._keep_seconds = keep_seconds
         self._heartbeat = heartbeat
+        self._errands = tuple(errands)
         self._news = asyncio.Event()
         self._tested: set[Path] = set()
         self._done: set[Path] = set()
@@ -102,7 +114,7 @@ class Delivery:
 
     async def run(self) -> None:
         """Until cancelled."""
-        pause, next_heartbeat, told = FIRST_PAUSE, 0.0, -1
+        pause, next_heartbeat, next_errands, told = FIRST_PAUSE, 0.0, 0.0, -1
         while True:
             self._news.clear()
             try:
@@ -118,11 +130,15 @@ class Delivery:
                     pause = FIRST_PAUSE
                     continue
                 await asyncio.to_thread(self._forget_old)
+                if time.monotonic() >= next_errands:
+                    await self._run_errands()
+                    next_errands = time.monotonic() + ERRANDS_SECONDS
                 if refused is not None:
                     raise refused
                 pause = FIRST_PAUSE
             except (httpx.HTTPError, _AnswerError) as error:
                 self._note(error)
+                await asyncio.to_thread(self._count)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
@@ -136,6 +152,18 @@ class Delivery:
                     await self._news.wait()
             except TimeoutError:
                 continue
+
+    async def _run_errands(self) -> None:
+        """One that the store refuses holds up neither the others nor any take. Raises what says it is not there."""
+        for errand in self._errands:
+            try:
+                await errand(self._send, asyncio.to_thread)
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code in _STORE_AWAY:
+                    raise
+                log.error("errand_refused", status=error.response.status_code)
+            except InvalidInput as error:
+                log.error("errand_answer_not_understood", code=error.code)
 
     def _note(self, error: httpx.HTTPError | _AnswerError) -> None:
         if isinstance(error, httpx.HTTPStatusError):
@@ -172,6 +200,11 @@ class Delivery:
                 trouble[take.path] = error
                 self._note(error)
         return delivered, next(iter(trouble.values()), None)
+
+    def _count(self) -> None:
+        """While the store is away nobody must be told that all is delivered."""
+        with contextlib.suppress(OSError):  # the next round says so
+            self.state.undelivered = sum(len(items) for _, items in self._pending())
 
     def _pending(self) -> list[tuple[TakeFolder, list[tuple[str, Path]]]]:
         """Takes that have something to deliver or to test, oldest first. Looks at the disk: not for the event loop."""

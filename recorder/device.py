@@ -58,7 +58,23 @@ class Device:
             "type": "vidne/heartbeat/1",
             "utc": str(utc_ns),
         }
-        signature = certs.sign(self.key, domains.HEARTBEAT_SIGNATURE, canonical(record))
+        return self._signed(domains.HEARTBEAT_SIGNATURE, record)
+
+    def note(self, name: str, interview: bytes, take: int, text: str, utc_ns: int) -> bytes:
+        """What somebody in the room wrote about a take. `name`: 32 hexadecimal digits, the note's own."""
+        record: Record = {
+            "enrolment": self.enrolment.hex(),
+            "id": name,
+            "interview": interview.hex(),
+            "take": take,
+            "text": text,
+            "type": "vidne/note/1",
+            "utc": str(utc_ns),
+        }
+        return self._signed(domains.NOTE_SIGNATURE, record)
+
+    def _signed(self, domain: str, record: Record) -> bytes:
+        signature = certs.sign(self.key, domain, canonical(record))
         return canonical({"record": record, "signatures": {"device": base64.b64encode(signature).decode("ascii")}})
 
 

@@ -16,13 +16,16 @@ from typing import Any, TypeVar
 import structlog
 
 from evidence_store.canonical import Record
-from evidence_store.errors import Conflict, InvalidInput, NoSpace, Unavailable
+from evidence_store.errors import InvalidInput, NoSpace, Unavailable
 from evidence_store.sealing.tick import Message
 from recorder.cameras import Cameras
+from recorder.checks import alarms_of
 from recorder.delivery import Delivery
 from recorder.device import Device
 from recorder.fragments import Cut
+from recorder.key_pool import KeyPool
 from recorder.observed import Observed
+from recorder.readiness import Readiness
 from recorder.recovery import Recovery, previous_take, recover
 from recorder.sealer import Closed, Durable, Sealer, Tick
 from recorder.sealing_thread import SealingThread
@@ -42,7 +45,6 @@ TICK_SECONDS = 0.25
 DURABLE_WITHIN_NS = 1_500_000_000
 """A last durable tick older than this puts the lamp out of `recording`."""
 CLOCK_STEP_NS = 50_000_000
-LOW_SPACE_BYTES = 2 << 30
 TEND_SECONDS = 1.0
 
 _T = TypeVar("_T")
@@ -66,18 +68,23 @@ class RecorderNode:
         ask_key_frame: Callable[[str], None],
         *,
         boot: str,
+        keys: KeyPool | None = None,
+        clock_set: Callable[[], bool | None] = lambda: None,
         on_failure: Callable[[], None] = end_process,
         watched: bool = False,
     ) -> None:
         """`delivery(heartbeat)` makes the delivery; `ask_key_frame(camera)` reaches the camera's peer. `watched`: a
         process watches over content, and its absence is an alarm.
 
+        `keys`: for starts without a store; None where there are none. `clock_set()`: whether this machine's clock
+        follows a time service, None where that is not asked.
         `on_failure()`, from any thread: what seals, cuts or delivers is no more, and the process has to end.
         """
         self.profile = profile
         self._device = device
         self._spool = spool
         self._boot = boot
+        self._keys = keys
         self._on_failure = on_failure
         self._entries = profile.tracks()
         self._described: dict[str, Record] = {}
@@ -85,6 +92,7 @@ class RecorderNode:
         self.observed = Observed(self._entries, self._tell, expected=watched)
         self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell, self.observed)
         self.delivery = delivery(self._heartbeat)
+        self.readiness = Readiness(profile, self.cameras, self.delivery.state, clock_set)
         self.state = State.IDLE
         self._order: Order | None = None
         self._sealer: Sealer | None = None
@@ -97,7 +105,6 @@ class RecorderNode:
         self._refused: Refused | None = None
         self._disk_trouble: str | None = None
         self._clock_offset: int | None = None
-        self._free = 0
         self._wanted: Order | None = None
         self._recovery = Recovery()
         self._mending = asyncio.Lock()
@@ -114,7 +121,7 @@ class RecorderNode:
         loop = asyncio.get_running_loop()
         self._sealing = SealingThread(loop, self._on_durable, self._on_disk, self._failed)
         self._recovery = await asyncio.to_thread(recover, self._spool, self._device, time.time_ns())
-        self._free = await asyncio.to_thread(self._spool.free_bytes)
+        self.readiness.free = await asyncio.to_thread(self._spool.free_bytes)
         await self.cameras.feed.start()
         self._wanted = await asyncio.to_thread(self._remembered)
         await self._go_on()
@@ -146,10 +153,10 @@ class RecorderNode:
         while True:
             await asyncio.sleep(TEND_SECONDS)
             try:
-                self._free = await asyncio.to_thread(self._spool.free_bytes)
+                self.readiness.free = await asyncio.to_thread(self._spool.free_bytes)
                 await self._mend()
             except OSError as error:
-                self._free = 0
+                self.readiness.free = 0
                 log.error("spool_does_not_answer", errno=error.errno)
 
     async def _mend(self) -> None:
@@ -179,7 +186,7 @@ class RecorderNode:
         if self._wanted is None or self.state is not State.IDLE:
             return
         try:
-            await self._begin(self._wanted)
+            await self._begin(self._wanted, [])
             log.warning("recording_goes_on")
         except (Unavailable, OSError) as error:
             log.error("recording_cannot_go_on", error=type(error).__name__)
@@ -194,19 +201,32 @@ class RecorderNode:
     # Orders
 
     async def begin(self, order: Order) -> int:
-        """Starts a take; its number, once its start record is durable. Raises Conflict, NoSpace, OSError."""
-        following(self.state, Event.START)
-        if not self.cameras.heard(time.monotonic_ns()):
-            raise Conflict("no camera is sending", code="no-camera")
-        return await self._whole(self._begin(order))
+        """Starts a take; its number, once its start record is durable. Raises Conflict, NoSpace, OSError.
 
-    async def _begin(self, order: Order) -> int:
+        With no camera too: the gap is then declared from the first tick, and media is kept from the moment it comes.
+        What the checks say against a start goes into the journal, and holds up nothing.
+        """
+        following(self.state, Event.START)
+        return await self._whole(self._begin(order, self.readiness.failed_checks(time.monotonic_ns())))
+
+    async def begin_alone(self) -> int:
+        """Starts a take with no other service there: an interview of its own, under a key that the store released
+        beforehand. Raises what `begin` raises, and Unavailable `no-key` where there never was one."""
+        following(self.state, Event.START)
+        if self._keys is None:
+            raise Unavailable("this room has no keys of its own", code="no-key")
+        said: Record = {"act": "start", "by": "room", "emergency": True, "type": "order"}
+        return await self._whole(self._begin(None, [said, *self.readiness.failed_checks(time.monotonic_ns())]))
+
+    async def _begin(self, order: Order | None, opening: list[Record]) -> int:
         self.state = following(self.state, Event.START)
-        if self._wanted is not order:
+        if order is None or self._wanted is not order:
             self._wanted = None
         monotonic_ns, utc_ns = time.monotonic_ns(), time.time_ns()
         try:
             async with self._mending:
+                if order is None:
+                    order = await asyncio.to_thread(self._own_key)
                 await asyncio.to_thread(self._spool.remember_recording, order.encode())
                 sealer = await self._sealing_thread().begin(lambda: self._make_sealer(order, monotonic_ns, utc_ns))
         except BaseException as error:
@@ -218,7 +238,7 @@ class RecorderNode:
                 self.state = following(self.state, Event.FAILED)
             raise
         try:
-            self._begin_tracks()
+            self._begin_tracks(opening)
         except Exception as error:
             self._failed(error)
             raise
@@ -229,7 +249,12 @@ class RecorderNode:
         log.info("take_started", take=sealer.folder.take)
         return sealer.folder.take
 
-    def _begin_tracks(self) -> None:
+    def _own_key(self) -> Order:
+        if self._keys is None:
+            raise Unavailable("this room has no keys of its own", code="no-key")
+        return self._keys.spend()
+
+    def _begin_tracks(self, opening: list[Record]) -> None:
         now = time.monotonic_ns()
         pre_rolls = [begins for track in self.cameras.tracks.values() if (begins := track.pre_roll_ns(now)) is not None]
         origin = min([*pre_rolls, now])
@@ -238,7 +263,7 @@ class RecorderNode:
         for track in self.cameras.tracks.values():
             track.begin(origin, now)
         began: Record = {"monotonic": str(origin), "type": "origin", "utc": str(self._began_utc_ns)}
-        self._events = [began, *self.cameras.present(), *self.observed.present()]
+        self._events = [began, *opening, *self.cameras.present(), *self.observed.present()]
 
     def _make_sealer(self, order: Order, monotonic_ns: int, utc_ns: int) -> Sealer:
         # In the sealing thread. A number that was given in vain, or a close that found no room, comes first.
@@ -250,16 +275,19 @@ class RecorderNode:
             monotonic_ns=monotonic_ns, utc_ns=utc_ns, boot=self._boot,
         )  # fmt: skip
 
-    async def end(self) -> Closed:
-        """Stops and closes the take. Raises Conflict; NoSpace, OSError where the close could not be written: then the
+    async def end(self, by: str | None = None) -> Closed:
+        """Stops and closes the take. `by`: what the journal says of who did, None where the store hears it otherwise.
+        Raises Conflict; NoSpace, OSError where the close could not be written: then the
         device closes it as soon as there is space."""
         if self._wanted is not None and self.state is State.IDLE:
             self._wanted = None
             await asyncio.to_thread(self._spool.forget_recording)
-        return await self._whole(self._end())
+        return await self._whole(self._end(by))
 
-    async def _end(self) -> Closed:
+    async def _end(self, by: str | None) -> Closed:
         self.state = following(self.state, Event.STOP)
+        if by is not None:
+            self._events.append({"act": "stop", "by": by, "type": "order"})
         try:
             now = time.monotonic_ns()
             for track in self.cameras.tracks.values():
@@ -366,7 +394,7 @@ class RecorderNode:
         found = []
         if self._disk_trouble is not None:
             found.append(self._disk_trouble)
-        if self._free < LOW_SPACE_BYTES:
+        if self.readiness.space_low():
             found.append("spool-low")
         if self._recovery.left:
             found.append("take-left-open")
@@ -378,6 +406,10 @@ class RecorderNode:
             found.append("not-durable")
         if self.observed.down(now):
             found.append("watch-down")
+        if self._keys is not None and not self._keys.count:
+            found.append("key-pool-empty")
+        if self.state is State.RECORDING:
+            found += alarms_of(self.readiness.seen(now))
         return found
 
     def _is_durable(self, now: int) -> bool:
@@ -389,13 +421,16 @@ class RecorderNode:
         now = time.monotonic_ns()
         recording = self.state is State.RECORDING
         order = self._order or self._wanted
+        minutes = self.readiness.minutes_left()
         durable_age = None if self._durable is None else (now - self._durable.monotonic_ns) / 1e9
         return {
             "alarms": self.alarms(now),
             "cameras": [
                 self.cameras.meters[camera.id].describe(now, self._described.get(camera.video or "", {}))
-                for camera in self.profile.cameras
+                | {"heard": seen.heard, "picture": seen.picture, "sound": seen.sound}
+                for camera, seen in zip(self.profile.cameras, self.readiness.seen(now), strict=True)
             ],
+            "checks": [] if self.state is not State.IDLE else self.readiness.checks(now),
             "durable": recording and self._durable is not None and self._is_durable(now),
             "durable_age": durable_age if recording else None,
             "durable_tick": None if self._durable is None else self._durable.tick,
@@ -405,7 +440,9 @@ class RecorderNode:
             "observed": self.observed.describe(recording=recording),
             "room": self.profile.room,
             "since": str(self._began_utc_ns) if recording else None,
-            "spool_free": self._free,
+            "keys": None if self._keys is None else self._keys.count,
+            "spool_free": self.readiness.free,
+            "spool_minutes": None if minutes is None else round(minutes),
             "state": self.state.value,
             "take": None if self._sealer is None else self._sealer.folder.take,
             "test_opened": self._sealer is not None and self.delivery.state.test_opened == self._sealer.folder.take,

@@ -14,7 +14,7 @@ import asyncio
 import secrets
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -169,6 +169,16 @@ class Peer:
         local = await self._transport.answer(canonical(self._chosen, "sendonly"))
         self._runner = asyncio.create_task(self._run(), name=f"peer-{self.id}")
         return answer(self._offer, self._chosen, local, rtx=True, bitrate_hint=_BITRATE_HINT)
+
+    async def add_candidates(self, candidates: Sequence[str]) -> None:
+        """More of the camera's ICE candidates, see `MediaTransport.add_candidates`."""
+        if self._closer is None:
+            await self._transport.add_candidates(candidates)
+
+    @property
+    def ufrag(self) -> str:
+        """The camera's ICE username fragment: a change of it would be a restart."""
+        return self._chosen[0].section.ufrag or ""
 
     @property
     def lost(self) -> int:

@@ -32,7 +32,7 @@ _ENCODING = re.compile(r"(\w{3,8})/(\d{4,6})(?:/(\d))?")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,64}")
 _CREDENTIAL = re.compile(r"[\x21-\x7e]{4,256}")
 _FINGERPRINT = re.compile(r"(sha-256|sha-384|sha-512) ((?:[0-9A-F]{2}:){31,63}[0-9A-F]{2})", re.IGNORECASE)
-_CANDIDATE = re.compile(
+USABLE_CANDIDATE = re.compile(
     r"[\x21-\x7e]{1,32} 1 udp \d{1,10} ([0-9a-fA-F.:]+) \d{1,5} typ (?:host|srflx|relay)\b.*", re.IGNORECASE
 )
 _SETUP = ("actpass", "active", "passive")
@@ -200,7 +200,7 @@ def _section(lines: list[str], session: list[str]) -> Section:
     announced = next((value.split(" ")[0] for value in _attributes(lines, "ssrc")), "")
     # Unusable candidates are skipped, not refused: mDNS names (browsers), TCP, second components. The client's own
     # checks reach us whatever it lists.
-    candidates = [value for value in _attributes(lines, "candidate") if _CANDIDATE.fullmatch(value)]
+    candidates = [value for value in _attributes(lines, "candidate") if USABLE_CANDIDATE.fullmatch(value)]
     return Section(
         media=media,
         protocol=protocol,
@@ -314,7 +314,10 @@ def canonical(chosen: tuple[Choice, ...], direction: Literal["sendonly", "recvon
         lines += [f"m={section.media} 9 UDP/TLS/RTP/SAVPF {payload_type}", "c=IN IP4 0.0.0.0", f"a=mid:{section.mid}"]
         lines += [f"a={direction}", "a=rtcp-mux", f"a=rtpmap:{payload_type} {encoding}"]
         lines += [f"a=fmtp:{payload_type} {fmtp}"] * bool(fmtp)
-        lines += [f"a=ice-ufrag:{section.ufrag}", f"a=ice-pwd:{section.password}", f"a=setup:{section.setup}"]
+        # Who can be either is asked to begin the handshake, as in RFC 9725's example: a certificate of RSA, such as
+        # GStreamer's, is then no obstacle, since the cipher suite follows from ours.
+        setup = "active" if section.setup == "actpass" else section.setup
+        lines += [f"a=ice-ufrag:{section.ufrag}", f"a=ice-pwd:{section.password}", f"a=setup:{setup}"]
         lines += [f"a=fingerprint:{value}" for value in section.fingerprints]
         lines += [f"a=candidate:{value}" for value in section.candidates]
     return "\r\n".join(lines) + "\r\n"
@@ -328,7 +331,7 @@ def answer(offer: Offer, chosen: tuple[Choice, ...], local: str, *, rtx: bool, b
     session, *sections = re.split(r"(?m)^(?=m=)", local.replace("\r\n", "\n"))
     lines = [line for line in session.split("\n") if line and not line.startswith("a=group:")]
     lines.append("a=group:BUNDLE " + " ".join(choice.section.mid for choice in chosen))
-    lines.append("a=ice-options:ice2")
+    lines.append("a=ice-options:trickle ice2")
     ours = {choice.section.mid: (choice, text) for choice, text in zip(chosen, sections, strict=True)}
     for section in offer.sections:
         if section.mid in ours:

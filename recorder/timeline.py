@@ -238,6 +238,9 @@ class Timeline:
         if self._gap is None and now - self.end > self._hole:
             self.gap(Gap.NO_MEDIA)
         if self._gap is not None:
+            if self._gap.reason is Gap.RECONNECT and clock is None:
+                # Nobody came back: that is no reconnection.
+                self._gap.reason = Gap.NO_CONNECTION
             self._close_gap(max(now, self.end))
 
     def _lag_ns(self, clock: StreamClock | None) -> int:

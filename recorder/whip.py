@@ -1,7 +1,7 @@
 """WHIP (RFC 9725): where cameras publish. Framework-free: values in, a `Reply` out; routes only carry them.
 
-Not here: trickle ICE and ICE restarts. All our candidates are in the answer and the client's own checks are learnt
-from, so nothing has to trickle; PATCH is refused with 405, as the RFC asks of such a server (section 4.3).
+Every status of it is in the table of tests/recorder_webrtc/test_whip_table.py. What a PATCH means is decided in
+`trickle`. Other origins are given no CORS headers: a browser's camera page is served by the recorder itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from evidence_store.errors import Conflict, InvalidInput, NotAuthenticated, NotF
 from recorder.aiortc_hooks import IceSettings
 from recorder.peer import CONNECT_WITHIN_S, Peer, Sink
 from recorder.sdp import LIMIT, parse_offer
+from recorder.trickle import FRAGMENT, IceSession, media_type
 
 SDP = "application/sdp"
 STALE_AFTER_NS = 2_000_000_000
@@ -34,7 +35,11 @@ _STATUS_OF_CODE = {
     "no-media": HTTPStatus.UNPROCESSABLE_ENTITY,
     "no-video": HTTPStatus.UNPROCESSABLE_ENTITY,
     "codec-unsupported": HTTPStatus.NOT_ACCEPTABLE,
-    "no-trickle": HTTPStatus.METHOD_NOT_ALLOWED,
+    "not-sdpfrag": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "no-precondition": HTTPStatus.PRECONDITION_REQUIRED,
+    "precondition-failed": HTTPStatus.PRECONDITION_FAILED,
+    "no-ice-restart": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "no-renegotiation": HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 _STATUS_OF_KIND: tuple[tuple[type[VidneError], HTTPStatus], ...] = (
     (InvalidInput, HTTPStatus.BAD_REQUEST),
@@ -84,7 +89,7 @@ def _digest(text: str) -> bytes:
 
 def require_sdp(content_type: str | None, body: bytes) -> None:
     """Raises InvalidInput `not-sdp` (415) or `sdp-too-large` (413)."""
-    if (content_type or "").partition(";")[0].strip().lower() != SDP:
+    if media_type(content_type) != SDP:
         raise InvalidInput(f"The body must be an SDP offer, with Content-Type: {SDP}.", code="not-sdp")
     if len(body) > LIMIT:
         raise InvalidInput(f"The offer is larger than {LIMIT} octets.", code="sdp-too-large")
@@ -94,6 +99,7 @@ def require_sdp(content_type: str | None, body: bytes) -> None:
 class _Session:
     id: str
     peer: Peer
+    ice: IceSession
 
 
 class WhipEndpoint:
@@ -145,7 +151,7 @@ class WhipEndpoint:
         except InvalidInput as error:
             return problem(error)
         # From here the camera is this peer's: a second offer while this one is being answered meets the 409 above.
-        session = self._sessions[camera] = _Session(secrets.token_urlsafe(32), peer)
+        session = self._sessions[camera] = _Session(secrets.token_urlsafe(32), peer, IceSession(peer.ufrag))
         self._ending.add(peer)
         if old is not None:
             await old.peer.close("replaced")
@@ -159,39 +165,50 @@ class WhipEndpoint:
             peer.end("abandoned")
             raise
         location = f"{self._base_url}/whip/{camera}/{session.id}"
-        headers = {"Content-Type": SDP, "Location": location, "ETag": f'"{secrets.token_hex(8)}"'}
+        headers = {"Content-Type": SDP, "Location": location, "ETag": session.ice.etag, "Accept-Patch": FRAGMENT}
         return Reply(HTTPStatus.CREATED, headers, answer.encode())
 
     def options(self) -> Reply:
-        """For anyone: what POST takes (RFC 9725, section 4.6)."""
-        return Reply(HTTPStatus.NO_CONTENT, {"Accept-Post": SDP, "Allow": "OPTIONS, GET, HEAD, POST"})
+        """For anyone, of endpoint and sessions: what can be asked (RFC 9725, section 4.2)."""
+        return Reply(HTTPStatus.OK, {"Accept-Post": SDP, "Accept-Patch": FRAGMENT, "Allow": "OPTIONS, GET, HEAD, POST"})
 
     def get(self) -> Reply:
-        """For GET and HEAD of the endpoint: successful and empty (section 4.2)."""
+        """For GET and HEAD of the endpoint: successful and empty (section 4.1)."""
         return Reply(HTTPStatus.NO_CONTENT)
 
+    def get_session(self, camera: str, session: str, authorization: str | None) -> Reply:
+        """For GET and HEAD of a session: 204, or 401, 404."""
+        found = self._found(camera, session, authorization)
+        return found if isinstance(found, Reply) else Reply(HTTPStatus.NO_CONTENT, {"ETag": found.ice.etag})
+
     async def delete(self, camera: str, session: str, authorization: str | None) -> Reply:
-        """200 when the camera's session has ended; 401, 404."""
-        try:
-            found = self._find(camera, session, authorization)
-        except NotAuthenticated as error:
-            return problem(error, WWW_Authenticate="Bearer")
-        except NotFound as error:
-            return problem(error)
+        """200 when the camera's session has ended; 401, 404. An If-Match is not asked for and not looked at."""
+        found = self._found(camera, session, authorization)
+        if isinstance(found, Reply):
+            return found
         await found.peer.linger()
         await found.peer.close("ended-by-camera")
         return Reply(HTTPStatus.OK)
 
-    def patch(self, camera: str, session: str, authorization: str | None) -> Reply:
-        """405: nothing trickles here, and the session goes on."""
+    async def patch(
+        self,
+        camera: str,
+        session: str,
+        content_type: str | None,
+        body: bytes,
+        authorization: str | None,
+        if_match: str | None,
+    ) -> Reply:
+        """204 when the candidates have been given to ICE; 400, 401, 404, 412, 413, 415, 422 (restart), 428."""
+        found = self._found(camera, session, authorization)
+        if isinstance(found, Reply):
+            return found
         try:
-            self._find(camera, session, authorization)
-        except NotAuthenticated as error:
-            return problem(error, WWW_Authenticate="Bearer")
-        except NotFound as error:
-            return problem(error)
-        sentence = "Trickle ICE and restarts are not supported: send a whole offer; later candidates are learnt."
-        return problem(InvalidInput(sentence, code="no-trickle"), Allow="DELETE")
+            candidates = found.ice.trickled(content_type, body, if_match)
+        except InvalidInput as error:
+            return problem(error, Accept_Patch=FRAGMENT) if error.code == "not-sdpfrag" else problem(error)
+        await found.peer.add_candidates(candidates)
+        return Reply(HTTPStatus.NO_CONTENT)
 
     def peer(self, camera: str) -> Peer | None:
         """The camera's present peer, connected or connecting."""
@@ -213,11 +230,15 @@ class WhipEndpoint:
         if not authorised(authorization, self._token_of(camera)):
             raise NotAuthenticated("The camera's bearer token is missing or wrong.", code="wrong-token")
 
-    def _find(self, camera: str, session: str, authorization: str | None) -> _Session:
-        self._admit(camera, authorization)
+    def _found(self, camera: str, session: str, authorization: str | None) -> _Session | Reply:
+        """The camera's session, or why not: 401, 404."""
+        try:
+            self._admit(camera, authorization)
+        except NotAuthenticated as error:
+            return problem(error, WWW_Authenticate="Bearer")
         found = self._sessions.get(camera)
         if found is None or not hmac.compare_digest(_digest(found.id), _digest(session)):
-            raise NotFound("There is no such session; it may have ended.", code="no-session")
+            return problem(NotFound("There is no such session; it may have ended.", code="no-session"))
         return found
 
     def _ended(self, peer: Peer) -> None:

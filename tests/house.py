@@ -165,7 +165,9 @@ class House:
         """Intake over HTTP."""
         app = FastAPI()
         problems.install(app)
-        app.include_router(intake_router(self.store.intake, self.store.sealing, "deliver", "enrol"))
+        app.include_router(
+            intake_router(self.store.intake, self.store.sealing, self.store.pools, self.store.notes, "deliver", "enrol")
+        )
         return app
 
     def client(self, token: str = "deliver") -> httpx.AsyncClient:  # noqa: S107

@@ -33,8 +33,9 @@ from evidence_store.copies.source import (
 )
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AccountRow, CopyRow, DeviceRow, InterviewRow, TakeRow
+from evidence_store.deliveries import case_of
 from evidence_store.errors import Conflict, InvalidInput, NotFound, VidneError
-from evidence_store.identifiers import CaseNumber, InterviewId, parse_interview_id
+from evidence_store.identifiers import InterviewId, parse_interview_id
 from evidence_store.intake import device_certificates, segments_of
 from evidence_store.interview import InterviewState
 from evidence_store.keystore import KeyStore
@@ -108,6 +109,7 @@ class CopyDesk:
                 raise NotFound("no such interview", code="interview")
             if row.state not in (InterviewState.SEALED, InterviewState.AVAILABLE):
                 raise Conflict("the interview is not sealed yet", code="not-sealed")
+            _assigned(row)
             entry.session.add(
                 CopyRow(
                     id=copy, interview_id=interview, requested_by=by.id, reason=reason, recipient=recipient,
@@ -209,7 +211,7 @@ class CopyDesk:
         details: Mapping[str, str | None],
         reason: str | None = None,
     ) -> CustodyEvent:
-        number = CaseNumber(interview.case_number)
+        number = case_of(interview)
         whole = {"copy": copy, **details}
         return CustodyEvent(verb, at, actor, InterviewId(interview.id), number, reason=reason, details=whole)
 
@@ -230,7 +232,7 @@ class CopyDesk:
                 copy_id=bytes.fromhex(copy),
                 made_utc_ns=self._book.clock(),
                 interview=bytes.fromhex(interview.id),
-                case_number=interview.case_number,
+                case_number=_assigned(interview),
                 house=self._house,
                 room=interview.room,
                 interview_key=self._keys.open(session, interview.id),
@@ -266,6 +268,13 @@ class CopyDesk:
         if entry.body is None or entry.nonce is None:
             raise NotFound("a custody event was erased", code="custody-erased")
         return CustodyEntry(entry.body, entry.nonce, self._book.ledger.prove(session, index).write())
+
+
+def _assigned(interview: InterviewRow) -> str:
+    """Raises Conflict where nobody has said yet whose interview it is: it is nobody's to hand out then."""
+    if interview.case_number is None:
+        raise Conflict("the interview has no case number yet", code="interview-unassigned")
+    return interview.case_number
 
 
 def _copy(session: Session, copy: str) -> CopyRow:

@@ -65,6 +65,11 @@ def said(verb: Verb, details: Mapping[str, Any], cameras: Mapping[str, str]) -> 
     if details.get("kind") is not None:
         parts.append(_lower(words.danish(words.ALARMS, str(details["kind"])).removesuffix(".")))
         parts.append(_lower(words.danish(words.OBSERVATION_ACTS, str(details.get("act")))))
+    if details.get("emergency"):
+        parts.append("på rummets egen side, uden lager")
+    for failed in details.get("failed") or ():
+        at = "" if failed.get("camera") is None else f" ({cameras.get(failed['camera'], failed['camera'])})"
+        parts.append(_lower(words.danish(words.CHECKS, str(failed.get("code")))).rstrip(".") + at)
     if details.get("from") is not None:
         until = "" if details.get("to") is None else f" til {_precise(details['to'])}"
         parts.append(f"fra kl. {_precise(details['from'])}{until}")

@@ -19,6 +19,7 @@ from evidence_store.authority import Authority
 from evidence_store.canonical import parse
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import AccountRow, CustodyEventRow, InterviewRow, TakeRow
+from evidence_store.deliveries import case_of
 from evidence_store.errors import Conflict, NotFound
 from evidence_store.identifiers import CaseNumber, InterviewId, new_interview_id
 from evidence_store.intake import begin, end
@@ -84,8 +85,41 @@ class InterviewDesk:
 
     def recent(self, limit: int) -> Sequence[Interview]:
         with self._book.reading() as session:
-            rows = session.scalars(select(InterviewRow).order_by(InterviewRow.created_at.desc()).limit(limit))
+            held = InterviewRow.state == InterviewState.RESERVED.value
+            query = select(InterviewRow).where(~held)
+            # Those without a case number first: somebody has to give them one.
+            without = InterviewRow.case_number.is_(None)
+            rows = session.scalars(query.order_by(without.desc(), InterviewRow.created_at.desc()).limit(limit))
             return [self._interview(session, row) for row in rows]
+
+    def assign(self, interview: str, case_number: CaseNumber, child_ordinal: int, by: Account) -> Interview:
+        # Another interview under the same number and child is no obstacle: it may be the one that was planned and
+        # could not be started.
+        with self._book.writing() as entry:
+            row = self._row(entry.session, interview)
+            if row.state == InterviewState.RESERVED:
+                raise Conflict("nobody has been interviewed in it", code="not-recording")
+            if row.case_number is not None:
+                raise Conflict("the interview has a case number", code="interview-assigned")
+            row.case_number, row.child_ordinal = case_number.text, child_ordinal
+            entry.record(
+                CustodyEvent(
+                    Verb.INTERVIEW_ASSIGNED, self._book.clock(), actor_of(by), InterviewId(row.id), case_number,
+                    details={"child": child_ordinal},
+                )
+            )  # fmt: skip
+            entry.session.flush()
+            return self._interview(entry.session, row)
+
+    def explain(self, interview: str, reason: str, by: Account) -> None:
+        with self._book.writing() as entry:
+            row = self._row(entry.session, interview)
+            entry.record(
+                CustodyEvent(
+                    Verb.INTERVIEW_EXPLAINED, self._book.clock(), actor_of(by), InterviewId(row.id), case_of(row),
+                    reason=reason,
+                )
+            )  # fmt: skip
 
     async def start(self, interview: str, by: Account) -> None:
         order = await run_in_threadpool(self._intend_start, interview, by)
@@ -103,7 +137,7 @@ class InterviewDesk:
             entry.record(
                 CustodyEvent(
                     Verb.INTERVIEW_STARTED, self._book.clock(), actor_of(by), InterviewId(row.id),
-                    CaseNumber(row.case_number), details={"room": row.room},
+                    case_of(row), details={"room": row.room},
                 )
             )  # fmt: skip
             note = self._book.ledger.latest_checkpoint(entry.session)
@@ -148,7 +182,7 @@ class InterviewDesk:
             entry.record(
                 CustodyEvent(
                     Verb.INTERVIEW_ENDED, self._book.clock(), actor_of(by), InterviewId(row.id),
-                    CaseNumber(row.case_number),
+                    case_of(row),
                 )
             )  # fmt: skip
 
@@ -173,13 +207,13 @@ class InterviewDesk:
 
     def _interview(self, session: Session, row: InterviewRow) -> Interview:
         takes = takes_of(session, row.id)
-        by = session.get(AccountRow, row.created_by)
+        by = None if row.created_by is None else session.get(AccountRow, row.created_by)
         ended = [take.closed_at for take in takes if take.closed_at is not None]
         started = [take.started_at for take in takes if take.started_at is not None]
         over = row.state not in (InterviewState.PLANNED, InterviewState.RECORDING)
         return Interview(
             id=row.id,
-            case_number=CaseNumber(row.case_number),
+            case_number=case_of(row),
             child_ordinal=row.child_ordinal,
             state=InterviewState(row.state),
             created_at=moment(row.created_at),
@@ -187,7 +221,26 @@ class InterviewDesk:
             started_at=moment(min(started)) if started else None,
             ended_at=moment(max(ended)) if ended and over else None,
             takes=len(takes),
+            emergency=row.enrolment is not None,
+            overridden=_overridden(session, row.id),
+            explained=_happened(session, row.id, Verb.INTERVIEW_EXPLAINED),
         )
+
+
+def _overridden(session: Session, interview: str) -> tuple[str, ...]:
+    """Codes of the checks that failed when it was started all the same."""
+    query = select(CustodyEventRow.details).where(
+        CustodyEventRow.interview_id == interview, CustodyEventRow.verb == Verb.CHECKS_OVERRIDDEN.value
+    )
+    failed = [each for text in session.scalars(query) for each in parse(text.encode()).get("failed", ())]
+    return tuple(dict.fromkeys(str(each["code"]) for each in failed))
+
+
+def _happened(session: Session, interview: str, verb: Verb) -> bool:
+    query = select(CustodyEventRow.id).where(
+        CustodyEventRow.interview_id == interview, CustodyEventRow.verb == verb.value
+    )
+    return session.scalars(query.limit(1)).first() is not None
 
 
 def _receipt_take(session: Session, take: TakeRow) -> ReceiptTake:

@@ -18,9 +18,9 @@ from evidence_store import webm
 from evidence_store.canonical import Record, parse
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, TakeRow
-from evidence_store.deliveries import index_of
+from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict, NotFound
-from evidence_store.identifiers import CaseNumber, InterviewId
+from evidence_store.identifiers import InterviewId
 from evidence_store.intake import segments_of
 from evidence_store.interview import InterviewState
 from evidence_store.ledger.book import Book
@@ -59,10 +59,13 @@ class MediaDesk:
                 raise NotFound("no such interview", code="interview")
             if row.state not in _PLAYABLE:
                 raise Conflict("the interview is not sealed yet", code="not-sealed")
+            number = case_of(row)
+            if number is None:
+                raise Conflict("the interview has no case number yet", code="interview-unassigned")
             entry.record(
                 CustodyEvent(
                     Verb.MEDIA_VIEWED, self._book.clock(), actor_of(by), InterviewId(row.id),
-                    CaseNumber(row.case_number), reason=purpose,
+                    number, reason=purpose,
                 )
             )  # fmt: skip
         viewing = Viewing(secrets.token_urlsafe(24), interview, by.id, purpose, now, now + VIEWING_LASTS)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 from starlette.concurrency import run_in_threadpool
 
 from api.desk.accounts import DatabaseAccounts
 from api.desk.moments import moment
-from api.services import Account, Alarm, CameraState, Lamp, LiveReply, RoomState, Viewer
+from api.desk.room_state import room_state
+from api.services import Account, LiveReply, RoomState, Viewer
 from evidence_store.canonical import Record
 from evidence_store.errors import Conflict, NoSpace, OutOfReach, Refused, Unavailable, VidneError
 from evidence_store.ledger.book import Book
+from evidence_store.people import Role
 from hardware.profile import RoomProfile
 from recorder.take import Order, State
 
-_ALARMING = frozenset({"spool-full", "spool-failing", "not-durable", "test-opening-failed"})
-"""Alarms that put the lamp out: what is said to be recorded may not be."""
+ROOM_PAGE = "room-page"
+"""Who watches on the room's own page, where a code opens and no person signs in."""
+ROOM_PAGE_NAME = "Rummets egen side"
 
 _BUSY = frozenset({f"room-{state}" for state in State if state is not State.IDLE})
 """What the recorder says where it has something else to do."""
@@ -88,38 +89,7 @@ class RoomClient:
         described = await self.describe()
         now = moment(self._book.clock())
         viewers = await self._viewers()
-        recording = described["state"] in ("recording", "stopping")
-        lamp = Lamp.IDLE
-        if recording:
-            lamp = Lamp.RECORDING if described["durable"] else Lamp.NOT_DURABLE
-            if _ALARMING & set(described["alarms"]) and not described["durable"]:
-                lamp = Lamp.ALARM
-        return RoomState(
-            room=described["room"],
-            lamp=lamp,
-            at=now,
-            interview=described["interview"],
-            since=None if described["since"] is None else moment(int(described["since"])),
-            take=described["take"],
-            recording_age=described["durable_age"],
-            cameras=tuple(self._camera(each) for each in described["cameras"]),
-            viewers=viewers,
-            alarms=(
-                *(Alarm(code, now) for code in described["alarms"]),
-                *(self._observed(each) for each in described["observed"]),
-            ),
-            spool_free=described["spool_free"],
-            undelivered=described["undelivered"],
-        )
-
-    def _observed(self, each: dict[str, Any]) -> Alarm:
-        return Alarm(each["kind"], moment(int(each["since"])), self._profile.camera(each["camera"]).label)
-
-    def _camera(self, each: dict[str, Any]) -> CameraState:
-        label = self._profile.camera(each["id"]).label
-        return CameraState(
-            each["id"], label, each["connected"], each["silence"], each["bitrate"], each["width"], each["height"]
-        )
+        return room_state(described, self._profile, now, viewers)
 
     async def _viewers(self) -> tuple[Viewer, ...]:
         """Who watches, by name; nobody when the monitor process is being started again."""
@@ -137,6 +107,8 @@ class RoomClient:
             account = await run_in_threadpool(self._accounts.by_id, viewer)
             if account is not None:
                 found.append(Viewer(account.name, account.role, moment(at)))
+            elif viewer == ROOM_PAGE:
+                found.append(Viewer(ROOM_PAGE_NAME, Role.OPERATOR, moment(at)))
         return tuple(sorted(found, key=lambda each: each.since))
 
     # Live

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,9 +91,25 @@ class House:
 
     async def restart(self, name: str, **changed: Any) -> None:
         """Ends one process (`web`, `recorder`, `monitor`) and starts it with other settings; the others go on."""
+        await self.end(name)
+        self.bring_back(name, **changed)
+
+    async def end(self, name: str) -> None:
+        """Ends one process in order. It stays away until it is brought back."""
         supervisor, task = self._running.pop(name)
         supervisor.stop()
         await task
+
+    async def kill(self, name: str) -> None:
+        """Ends one process with signal 9. It stays away until it is brought back."""
+        supervisor, task = self._running.pop(name)
+        # Nobody starts it again: the supervisor is told first, and looks only after both.
+        supervisor.stop()
+        os.kill(supervisor.pids[name], signal.SIGKILL)
+        await task
+
+    def bring_back(self, name: str, **changed: Any) -> None:
+        """Starts a process that was ended, with other settings."""
         self.settings = self.settings.model_copy(update=changed)
         self.start(next(each for each in programs(self.settings, room=True, web=True) if each.name == name))
 

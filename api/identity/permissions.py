@@ -30,6 +30,7 @@ PERMISSIONS: Final[dict[str, frozenset[Role]]] = {
     "room:live:watch": frozenset({Role.OPERATOR, Role.HOUSE_STAFF, Role.PROSECUTOR}),
     "interview:session:prepare": frozenset({Role.OPERATOR}),
     "interview:session:control": frozenset({Role.OPERATOR}),
+    "interview:case:assign": frozenset({Role.OPERATOR}),
     "interview:receipt:read": frozenset({Role.OPERATOR, Role.PROSECUTOR}),
     "interview:case:read": frozenset({Role.PROSECUTOR}),
     "interview:media:play": frozenset({Role.PROSECUTOR}),

@@ -62,6 +62,8 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
         console.print(f"\n[bold]Vidne is ready on http://localhost:{settings.port}[/bold]\n")
         for account in DEMO_ACCOUNTS:
             console.print(f"  {account.name:14} user [bold]{account.username:9}[/bold] password {account.password}")
+        console.print(f"\nThe room's own page, for when all else is down: {settings.room_page_url}")
+        console.print(f"  its code: [bold]{settings.room_code()}[/bold]")
         console.print("\nA case number to try: 0100-83986-00001-26")
         console.print(f"The prosecutor's age key:  {key}", soft_wrap=True)
         console.print(f"  its private half:        {key_file}")

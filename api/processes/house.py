@@ -103,6 +103,9 @@ def run_house(settings: Settings, *, room: bool, web: bool) -> None:
     require_ports(settings, room=room, web=web)
     supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
 
+    if room:
+        typer.echo(f"The room's own page: {settings.room_page_url} (its code: vidne room --code)", err=True)
+
     def ready() -> None:
         typer.echo(f"Vidne answers on {settings.api_url}")
 

@@ -12,13 +12,16 @@ import httpx
 import structlog
 import uvloop
 from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api.identity.room_code import RoomCode
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve
 from api.routes.camera_page import camera_page_router
 from api.routes.room import room_routes
+from api.routes.room_page import RoomPage
 from api.routes.whip import whip_routes
 from api.security import SecurityHeaders
 from api.settings import Secrets, Settings
@@ -31,8 +34,11 @@ from hardware.profile import RoomProfile as Profile
 from recorder.aiortc_hooks import IceSettings
 from recorder.delivery import Delivery
 from recorder.device import Device, load_or_enrol
+from recorder.key_pool import KeyPool
 from recorder.node import RecorderNode
+from recorder.notes import Notes
 from recorder.spool import Spool
+from recorder.system_clock import clock_is_set
 from recorder.ticker import CameraProfile, RoomProfile
 from recorder.whip import WhipEndpoint
 
@@ -76,15 +82,35 @@ async def run(settings: Settings) -> None:
         verify=str(settings.tls_certificate) if settings.tls else True,
         trust_env=False,
     )
+    monitor = httpx.AsyncClient(
+        base_url=settings.monitor_url,
+        headers={"Authorization": f"Bearer {secrets.token('monitor')}"},
+        timeout=httpx.Timeout(10.0, connect=1.0),
+        trust_env=False,
+    )
+    keys = KeyPool(settings.room_folder, device.enrolment, device.certificates.root)
+    notes = Notes(settings.room_folder, device)
     node = RecorderNode(
         profile,
         device,
         spool,
         settings.feed_path,
-        lambda heartbeat: Delivery(spool, store, keep_seconds=settings.keep, heartbeat=heartbeat),
+        lambda heartbeat: Delivery(
+            spool, store, keep_seconds=settings.keep, heartbeat=heartbeat, errands=(keys.refill, notes.deliver)
+        ),
         lambda camera: whip.key_frame(camera),
         boot=boot_id(),
         watched=settings.watch,
+        keys=keys,
+        # A demonstration runs where somebody else keeps the time.
+        clock_set=(lambda: None) if settings.demo else clock_is_set,
+    )
+    page = RoomPage(
+        node,
+        notes,
+        RoomCode(settings.room_code(), secrets.token("room-page")),
+        monitor,
+        settings.room_profile(),
     )
     tokens = {camera.id: secrets.token(f"camera-{camera.id}") for camera in profile.cameras}
     whip = WhipEndpoint(
@@ -101,15 +127,19 @@ async def run(settings: Settings) -> None:
         await whip.stop()
         await node.stop()
         await store.aclose()
+        await monitor.aclose()
 
     app = FastAPI(lifespan=life, openapi_url=None)
     app.router.routes += [
         *whip_routes(whip),
         *room_routes(node, secrets.token("room")),
+        *page.routes(),
         Route("/healthz", _healthy),
     ]
     app.include_router(camera_page_router())
     app.mount("/static", static_files(), name="static")
+    hosts = ["127.0.0.1", "localhost", *settings.names]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_middleware(SecurityHeaders, secure=False, camera=True)
     await serve(app, listener)
 

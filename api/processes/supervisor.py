@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -73,9 +74,11 @@ class Supervisor:
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
-    child.send_signal(signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        child.send_signal(signal.SIGTERM)
     try:
         async with asyncio.timeout(END_WITHIN):
             await child.wait()
     except TimeoutError:
-        child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()

@@ -45,7 +45,7 @@ def main(settings: Settings) -> None:
 
 def yield_to_others() -> None:
     """The least there is: only what nobody else wants of the processor."""
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

@@ -15,19 +15,25 @@ from api.identity.permissions import machine
 from evidence_store.canonical import parse
 from evidence_store.errors import InvalidInput, NotAuthenticated, VidneError
 from evidence_store.intake import Acknowledgement, Intake
+from evidence_store.key_pools import KeyPools
+from evidence_store.room_notes import RoomNotes
 from evidence_store.sealed import Sealing
-from evidence_store.sealing.certificates import to_pem
+from evidence_store.sealing.certificates import to_der, to_pem
 
 log = structlog.get_logger()
 
 GREATEST_OBJECT: Final = 64 << 20
+GREATEST_LIST: Final = 10_000
 
 Enrolment = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 Number = Annotated[int, Path(ge=1, lt=2**32)]
+Note = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 Index = Annotated[int, Path(ge=0, lt=1_000_000)]
 
 
-def intake_router(intake: Intake, sealing: Sealing, delivery_token: str, enrolment_token: str) -> APIRouter:
+def intake_router(
+    intake: Intake, sealing: Sealing, pools: KeyPools, notes: RoomNotes, delivery_token: str, enrolment_token: str
+) -> APIRouter:
     """`/intake/…`, each with the bearer token of what it is for."""
     router = APIRouter(prefix="/intake", tags=["intake"], dependencies=[Depends(machine())])
 
@@ -66,6 +72,33 @@ def intake_router(intake: Intake, sealing: Sealing, delivery_token: str, enrolme
         await run_in_threadpool(intake.heartbeat, await delivered(request))
         return JSONResponse({"ok": True})
 
+    @router.post("/keys/{enrolment}")
+    async def keys(request: Request, enrolment: Enrolment) -> Response:
+        """Public keys for starts without the store, as many as the room lacks."""
+        record = parse(await delivered(request))
+        have, used = _ids(record.get("have")), _ids(record.get("used"))
+        given = await run_in_threadpool(pools.refill, enrolment, have, used)
+        store = _text(to_der(intake.store_certificate))
+        return JSONResponse(
+            {
+                "keys": [
+                    {
+                        "checkpoint": None,
+                        "interview": key.interview.hex(),
+                        "key_signature": _text(key.released.signature),
+                        "public_key": _text(key.released.public_key.encoded),
+                        "store_certificate": store,
+                    }
+                    for key in given
+                ]
+            }
+        )
+
+    @router.put("/notes/{note}")
+    async def note(request: Request, note: Note) -> Response:
+        await run_in_threadpool(notes.enter, await delivered(request))
+        return JSONResponse({"ok": True})
+
     @router.put("/takes/{enrolment}/{take}/start")
     async def start(request: Request, enrolment: Enrolment, take: Number) -> Response:
         return acknowledge(await run_in_threadpool(intake.start, enrolment, take, await delivered(request)))
@@ -95,3 +128,14 @@ def intake_router(intake: Intake, sealing: Sealing, delivery_token: str, enrolme
         return acknowledge(stored)
 
     return router
+
+
+def _ids(value: object) -> frozenset[str]:
+    """Raises InvalidInput `key-form`."""
+    if not isinstance(value, list) or len(value) > GREATEST_LIST or not all(isinstance(each, str) for each in value):
+        raise InvalidInput("not a question for keys", code="key-form")
+    return frozenset(value)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

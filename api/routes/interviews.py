@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from api.identity.permissions import allow
 from api.problems import Problem, problem_code, problem_of
-from api.routes.dependencies import Serviced
+from api.routes.dependencies import Serviced, purpose
 from api.services import Account, Receipt
 from api.web import page
 from evidence_store.errors import InvalidInput, NotFound, Refused, Unavailable
@@ -23,6 +23,8 @@ router = APIRouter(tags=["interviews"])
 
 Preparer = Annotated[Account, Depends(allow("interview:session:prepare"))]
 Controller = Annotated[Account, Depends(allow("interview:session:control"))]
+
+Assigner = Annotated[Account, Depends(allow("interview:case:assign"))]
 
 RECENT = 12
 FIELD_OF = {"child-ordinal": "child_ordinal"}
@@ -81,6 +83,52 @@ async def stop(request: Request, services: Serviced, account: Controller, interv
     except (Refused, Unavailable) as error:
         return await _console(request, services, interview_id, problem_of(error))
     return RedirectResponse(f"/afhoering/{interview_id}/kvittering", 303)
+
+
+@router.post("/afhoering/{interview_id}/begrundelse")
+async def explain(
+    request: Request,
+    services: Serviced,
+    account: Controller,
+    interview_id: str,
+    reason: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Write down why it was started in spite of a warning; 303 back to where the interview is now."""
+    try:
+        await run_in_threadpool(services.interviews.explain, interview_id, purpose(reason), account)
+    except InvalidInput as error:
+        interview = await run_in_threadpool(services.interviews.get, interview_id)
+        problem = problem_of(error)
+        return page(request, "explain.html", status=problem.status, interview=interview, problem=problem)
+    return RedirectResponse(f"/afhoering/{interview_id}", 303)
+
+
+@router.get("/afhoering/{interview_id}/journalnummer", include_in_schema=False)
+def assignment(request: Request, services: Serviced, account: Assigner, interview_id: str) -> Response:
+    return page(request, "assign.html", interview=services.interviews.get(interview_id), errors={}, typed={})
+
+
+@router.post("/afhoering/{interview_id}/journalnummer")
+def assign(
+    request: Request,
+    services: Serviced,
+    account: Assigner,
+    interview_id: str,
+    case: Annotated[str, Form(alias="case_number", max_length=64)] = "",
+    child: Annotated[str, Form(alias="child_ordinal", max_length=8)] = "",
+) -> Response:
+    """Say whose interview it is that the room began by itself; 303 to its page, or the form again."""
+    interview = services.interviews.get(interview_id)
+    try:
+        services.interviews.assign(interview_id, CaseNumber.parse(case), _ordinal(child), account)
+    except InvalidInput as error:
+        problem = problem_of(error)
+        field = FIELD_OF.get(problem_code(error), "case_number")
+        typed = {"case_number": "" if error.code == "cpr-number" else case, "child_ordinal": child}
+        return page(
+            request, "assign.html", status=problem.status, interview=interview, errors={field: problem}, typed=typed
+        )
+    return RedirectResponse(f"/afhoering/{interview_id}", 303)
 
 
 @router.get(

@@ -15,7 +15,7 @@ from api.problems import problem_of
 from api.routes.dependencies import Serviced
 from api.services import Account
 from api.web import page
-from evidence_store.errors import Refused
+from evidence_store.errors import NotFound, Refused
 from evidence_store.identifiers import CaseNumber
 
 router = APIRouter(tags=["cases"])
@@ -47,10 +47,14 @@ def search(
 
 @router.get("/sager/{interview_id}", include_in_schema=False)
 def interview_page(request: Request, services: Serviced, account: Reader, interview_id: str) -> Response:
+    interview = services.interviews.get(interview_id)
+    if interview.case_number is None:
+        # Nobody has said whose it is: until then it belongs to no case that a prosecutor could have found it by.
+        raise NotFound("no such interview", code="interview")
     return page(
         request,
         "case.html",
-        interview=services.interviews.get(interview_id),
+        interview=interview,
         takes=services.media.index(interview_id),
         copies=services.copies.of(interview_id),
         problem=None,

@@ -26,12 +26,28 @@ def whep_routes(whep: WhepEndpoint) -> list[Route]:
                 request.headers.get("content-type"),
                 await body_within(request, LIMIT),
                 request.headers.get("authorization"),
+                request.headers.get("accept"),
             )
         )
 
     async def session(request: Request) -> Response:
-        where = (request.path_params["camera"], request.path_params["session"], request.headers.get("authorization"))
-        return respond(await whep.delete(*where))
+        where = (request.path_params["camera"], request.path_params["session"])
+        authorization = request.headers.get("authorization")
+        if request.method == "OPTIONS":
+            return respond(whep.options())
+        if request.method in ("GET", "HEAD"):
+            return respond(whep.get_session(*where, authorization))
+        if request.method == "DELETE":
+            return respond(await whep.delete(*where, authorization))
+        return respond(
+            await whep.patch(
+                *where,
+                request.headers.get("content-type"),
+                await body_within(request, LIMIT),
+                authorization,
+                request.headers.get("if-match"),
+            )
+        )
 
     async def lease(request: Request) -> Response:
         where = (request.path_params["camera"], request.path_params["session"], request.headers.get("authorization"))
@@ -42,7 +58,7 @@ def whep_routes(whep: WhepEndpoint) -> list[Route]:
 
     return [
         Route("/whep/{camera}", endpoint, methods=["GET", "HEAD", "OPTIONS", "POST"]),
-        Route("/whep/{camera}/{session}", session, methods=["DELETE"]),
+        Route("/whep/{camera}/{session}", session, methods=["DELETE", "GET", "HEAD", "OPTIONS", "PATCH"]),
         Route("/whep/{camera}/{session}/lease", lease, methods=["PUT"]),
         Route("/viewers", viewers, methods=["GET"]),
     ]

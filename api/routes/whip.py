@@ -29,12 +29,25 @@ def whip_routes(whip: WhipEndpoint) -> list[Route]:
         )
 
     async def session(request: Request) -> Response:
-        where = (request.path_params["camera"], request.path_params["session"], request.headers.get("authorization"))
-        if request.method == "PATCH":
-            return respond(whip.patch(*where))
-        return respond(await whip.delete(*where))
+        where = (request.path_params["camera"], request.path_params["session"])
+        authorization = request.headers.get("authorization")
+        if request.method == "OPTIONS":
+            return respond(whip.options())
+        if request.method in ("GET", "HEAD"):
+            return respond(whip.get_session(*where, authorization))
+        if request.method == "DELETE":
+            return respond(await whip.delete(*where, authorization))
+        return respond(
+            await whip.patch(
+                *where,
+                request.headers.get("content-type"),
+                await body_within(request, LIMIT),
+                authorization,
+                request.headers.get("if-match"),
+            )
+        )
 
     return [
         Route("/whip/{camera}", endpoint, methods=["GET", "HEAD", "OPTIONS", "POST"]),
-        Route("/whip/{camera}/{session}", session, methods=["DELETE", "PATCH"]),
+        Route("/whip/{camera}/{session}", session, methods=["DELETE", "GET", "HEAD", "OPTIONS", "PATCH"]),
     ]

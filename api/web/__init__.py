@@ -65,6 +65,14 @@ def spoken_seconds(seconds: float) -> str:
     return f"{minutes} min. {rest} sek."
 
 
+def minutes(count: int) -> str:
+    """`3 timer 20 min.`: roughly, for what runs out."""
+    hours, rest = divmod(count, 60)
+    if hours >= 48:
+        return f"over {hours // 24} døgn"
+    return f"{hours} {'time' if hours == 1 else 'timer'} {rest} min." if hours else f"{rest} min."
+
+
 def size(count: int) -> str:
     """`1,4 GB`: decimal units, as disks are sold."""
     amount = float(count)
@@ -105,6 +113,7 @@ def _environment() -> Environment:
         clock=clock,
         spoken_seconds=spoken_seconds,
         size=size,
+        minutes=minutes,
         bitrate=bitrate,
         groups=groups,
         word=words.danish,

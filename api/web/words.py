@@ -25,6 +25,7 @@ INTERVIEW_STATES: Final[dict[str, str]] = {
     InterviewState.ENDED: "Afsluttet",
     InterviewState.SEALED: "Forseglet",
     InterviewState.AVAILABLE: "Klar til gennemsyn",
+    InterviewState.RESERVED: "Nøgle til nødstart",
 }
 
 LAMPS: Final[dict[str, str]] = {
@@ -44,6 +45,7 @@ LAMP_TEXTS: Final[dict[str, str]] = {
 ALARMS: Final[dict[str, str]] = {
     "camera-lost": "Kameraet sender ikke.",
     "audio-lost": "Mikrofonen sender ikke.",
+    "picture-lost": "Kameraet sender lyd, men intet billede.",
     "silence": "Der er ingen lyd fra mikrofonen.",
     "quiet": "Lyden er meget svag.",
     "clipped": "Lyden er for kraftig og forvrænges.",
@@ -80,6 +82,22 @@ OBSERVATION_ACTS: Final[dict[str, str]] = {
     "ended": "Ophørt",
     "lapsed": "Ikke fulgt til ende",
 }
+
+CHECKS: Final[dict[str, str]] = {
+    "camera-lost": "Et kamera sender ikke.",
+    "picture-lost": "Der kommer ikke billede fra et kamera.",
+    "audio-lost": "Der kommer ikke lyd fra en mikrofon.",
+    "spool-low": "Der er ikke meget plads tilbage på rummets maskine.",
+    "clock-not-set": "Maskinens ur er ikke stillet efter en tidstjeneste.",
+    "monitor-away": "Monitorrummet får ikke billede lige nu.",
+    "store-unavailable": "Lageret tager ikke imod lige nu. Optagelsen bliver på rummets maskine så længe.",
+    "store-out-of-reach": "Lageret svarer ikke. Optagelsen bliver på rummets maskine så længe.",
+    "store-refuses": "Lageret har afvist noget fra rummet.",
+    "store-holds-something-else": "Lageret har noget andet end det afleverede.",
+    "spool-full": "Rummets disk er fuld.",
+    "spool-unreadable": "Rummets disk kan ikke læses.",
+}
+"""Of what is looked at before a start. None of them keeps anybody from starting."""
 
 ENDINGS: Final[dict[str, str]] = {
     "stopped": "Stoppet",
@@ -118,6 +136,8 @@ VERBS: Final[dict[str, str]] = {
     Verb.INTERVIEW_CREATED: "Videoafhøring oprettet",
     Verb.INTERVIEW_SEARCHED: "Sag søgt frem",
     Verb.INTERVIEW_KEY_MINTED: "Nøgle dannet",
+    Verb.INTERVIEW_ASSIGNED: "Knyttet til journalnummer",
+    Verb.INTERVIEW_EXPLAINED: "Begrundelse givet",
     Verb.INTERVIEW_STARTED: "Videoafhøring startet",
     Verb.INTERVIEW_ENDED: "Videoafhøring afsluttet",
     Verb.INTERVIEW_SEALED: "Videoafhøring forseglet",
@@ -127,6 +147,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.TAKE_TEST_FAILED: "Prøve af optagelsen kunne ikke åbnes",
     Verb.TAKE_CLOSED: "Optagelse lukket og forseglet",
     Verb.TAKE_MISSING: "Optagelsesnummer mangler",
+    Verb.CHECKS_OVERRIDDEN: "Startet trods en advarsel",
     Verb.MINUTE: "Forsegling hvert minut",
     Verb.GAP: "Hul erklæret",
     Verb.RECONNECTED: "Kamera forbundet igen",

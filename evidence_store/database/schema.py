@@ -54,13 +54,16 @@ class InterviewRow(Base):
     __tablename__ = "interview"
 
     id: Mapped[str] = mapped_column(ID, primary_key=True)
-    # Several children may share a case number: an attribute, never a key.
-    case_number: Mapped[str] = mapped_column(String(20), index=True)
-    child_ordinal: Mapped[int]
+    # Several children may share a case number: an attribute, never a key. Null where a room began by itself, until a
+    # person says whose interview it is.
+    case_number: Mapped[str | None] = mapped_column(String(20), index=True)
+    child_ordinal: Mapped[int | None]
     room: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16))
     label: Mapped[str | None] = mapped_column(String(200))
-    created_by: Mapped[str] = mapped_column(ForeignKey("account.id"))
+    # Null where nobody planned it: its key lies in the pool of that enrolment.
+    created_by: Mapped[str | None] = mapped_column(ForeignKey("account.id"))
+    enrolment: Mapped[str | None] = mapped_column(ForeignKey("device.enrolment"), index=True)
     created_at: Mapped[int] = mapped_column(BigInteger)
     public_key: Mapped[bytes | None] = mapped_column(LargeBinary)
     # The public key as the store signed it for the recorder's start record.

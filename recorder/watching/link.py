@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from recorder.feed import FeedClient, FeedTrack, head, unpack_head
+from recorder.feed import FeedTrack, head, unpack_head
+from recorder.feed_client import FeedClient
 from recorder.watching.content import ContentWatch
 from recorder.watching.decode import Unit
 from recorder.watching.door import LARGEST_UNIT, OBSERVATION, UNIT, WATCH

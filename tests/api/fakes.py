@@ -118,6 +118,10 @@ class FakeRoom:
     alarms: tuple[Alarm, ...] = ()
     viewers: tuple[Viewer, ...] = ()
 
+    def checks(self) -> tuple[Alarm, ...]:
+        failing = self.interview is None and not self.connected
+        return (Alarm("camera-lost", self.clock(), "Nær"),) if failing else ()
+
     async def state(self) -> RoomState:
         if not self.reachable:
             raise OutOfReach("the room node does not answer")
@@ -137,6 +141,7 @@ class FakeRoom:
             alarms=self.alarms,
             spool_free=412_000_000_000,
             undelivered=2 if self.interview else 0,
+            checks=self.checks(),
         )
 
 
@@ -146,6 +151,7 @@ class FakeInterviews:
     room: FakeRoom
     all: dict[str, Interview] = field(default_factory=dict)
     takes: dict[str, list[ReceiptTake]] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
 
     def create(self, case_number: CaseNumber, child_ordinal: int, by: Account) -> Interview:
         if any(i.case_number == case_number and i.child_ordinal == child_ordinal for i in self.all.values()):
@@ -167,12 +173,21 @@ class FakeInterviews:
     def recent(self, limit: int) -> Sequence[Interview]:
         return list(reversed(self.all.values()))[:limit]
 
+    def assign(self, interview: str, case_number: CaseNumber, child_ordinal: int, by: Account) -> Interview:
+        found = self.get(interview)
+        if found.case_number is not None:
+            raise Conflict("assigned", code="interview-assigned")
+        self.all[interview] = replace(found, case_number=case_number, child_ordinal=child_ordinal)
+        return self.all[interview]
+
+    def explain(self, interview: str, reason: str, by: Account) -> None:
+        self.all[interview] = replace(self.get(interview), explained=True)
+        self.reasons.append(reason)
+
     async def start(self, interview: str, by: Account) -> None:
         found = self.get(interview)
         if self.room.interview is not None:
             raise Conflict("recording", code="room-busy")
-        if not self.room.connected:
-            raise Conflict("no camera", code="no-camera")
         self.room.interview, self.room.since, self.room.lamp = interview, self.clock(), Lamp.RECORDING
         self.room.take += 1
         self.all[interview] = replace(

@@ -28,6 +28,11 @@ TEN = 1_767_258_000_250_000_000
                          "from": str(TEN), "to": str(TEN + 10**9), "track": 0},
          "Optagelse nr. 7 · kamera Vid · billedet er sort · ophørt · fra kl. 10.00.00,250 til 10.00.01,250"),
         (Verb.COPY_REQUESTED, {"recipient": "age1" + "q" * 58}, f"Til nøglen age1{'q' * 58}"),
+        (Verb.INTERVIEW_STARTED, {"act": "start", "by": "room", "emergency": True, "t": 0, "take": 7},
+         "Optagelse nr. 7 · på rummets egen side, uden lager"),
+        (Verb.CHECKS_OVERRIDDEN, {"take": 7, "failed": [
+            {"camera": "wide", "code": "camera-lost"}, {"camera": None, "code": "clock-not-set"}]},
+         "Optagelse nr. 7 · et kamera sender ikke (Vid) · maskinens ur er ikke stillet efter en tidstjeneste"),
         (Verb.TAKE_TEST_FAILED, {"take": 7, "code": "ciphertext"}, "Optagelse nr. 7 · fejlkode ciphertext"),
     ],
 )  # fmt: skip

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pyrage
 import pytest
 
 from api.routes.interviews import receipt_text
-from api.services import Alarm, Lamp, Viewer
-from evidence_store.identifiers import CaseNumber
+from api.services import Alarm, Interview, Lamp, Viewer
+from evidence_store.identifiers import CaseNumber, new_interview_id
+from evidence_store.interview import InterviewState
 from evidence_store.people import Role
 from tests.api.conftest import Browser, SignedIn
 from tests.api.fakes import BY_ROLE, CASE, NOON, World
@@ -99,14 +101,45 @@ async def test_the_same_child_twice(signed_in: SignedIn) -> None:
     assert (await operator.post("/afhoering", case_number=CASE, child_ordinal="2")).status_code == 303
 
 
-async def test_start_without_cameras_says_so_on_the_page(signed_in: SignedIn, made: World) -> None:
+async def test_a_failed_check_is_shown_overridden_with_one_press_and_explained_afterwards(
+    signed_in: SignedIn, made: World
+) -> None:
     operator = await signed_in(Role.OPERATOR)
     at = (await operator.post("/afhoering", case_number=CASE, child_ordinal="1")).headers["location"]
+    assert "Optag alligevel" not in (await operator.get(at)).text
     made.room.connected = False
-    answer = await operator.post(f"{at}/start")
-    assert answer.status_code == 409
-    assert "Intet kamera er forbundet" in answer.text
-    assert 'id="start-button"' in answer.text
+    page = (await operator.get(at)).text
+    assert "Et kamera sender ikke." in page
+    assert "Optag alligevel" in page
+    assert (await operator.post(f"{at}/start")).status_code == 303
+    interview = at.rsplit("/", 1)[1]
+    made.interviews.all[interview] = replace(made.interviews.all[interview], overridden=("camera-lost",))
+    assert 'name="reason"' in (await operator.get(at)).text
+    refused = await operator.post(f"{at}/begrundelse", reason="nej")
+    assert refused.status_code == 422
+    assert 'id="reason-error"' in refused.text
+    said = "Barnet var kommet, kameraet kom til efter et minut"
+    assert (await operator.post(f"{at}/begrundelse", reason=said)).status_code == 303
+    assert made.interviews.reasons == [said]
+    assert 'name="reason"' not in (await operator.get(at)).text
+
+
+async def test_what_the_room_began_by_itself_gets_its_case_number_from_a_person(
+    signed_in: SignedIn, made: World
+) -> None:
+    operator, prosecutor = await signed_in(Role.OPERATOR), await signed_in(Role.PROSECUTOR)
+    alone = Interview(new_interview_id(), None, None, InterviewState.SEALED, NOON, "", emergency=True)
+    made.interviews.all[alone.id] = alone
+    overview = (await operator.get("/afhoering")).text
+    assert "Nødoptagelse uden journalnummer" in overview
+    assert (await prosecutor.get(f"/sager/{alone.id}")).status_code == 404
+    form = f"/afhoering/{alone.id}/journalnummer"
+    refused = await operator.post(form, case_number="010203-1234", child_ordinal="1")
+    assert refused.status_code == 422
+    assert "010203" not in refused.text
+    assert (await operator.post(form, case_number=CASE, child_ordinal="2")).status_code == 303
+    assert (await operator.post(form, case_number=CASE, child_ordinal="3")).status_code == 409
+    assert (await prosecutor.get(f"/sager/{alone.id}")).status_code == 200
 
 
 async def test_room_busy_with_another_interview(signed_in: SignedIn, made: World) -> None:

@@ -40,7 +40,7 @@ class MeasuredRoom:
 
     def __init__(self, folder: Path, cameras: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.settings = loopback_settings(folder / "house", str(profile(folder, cameras)))
+        self.settings = loopback_settings(folder / "house", str(profile(folder, cameras)), watch=False)
         self.settings.data.mkdir(mode=0o700)
         self.cameras = [f"camera-{n + 1}" for n in range(cameras)]
         self.house = House(self.settings, folder / "house.log")

@@ -130,6 +130,55 @@ def administrator(house: RealHouse, album: Album) -> None:
     page.context.close()
 
 
+def room_alone(house: RealHouse, album: Album) -> None:
+    """The room's own page while nothing else answers, and what is left for a person to do afterwards."""
+    house.do(house.house.kill("web"))
+    page = house.context().new_page()
+    house.listen(page)
+    page.goto(house.house.settings.room_page_url)
+    page.fill("#code", "K7QF-2MXD")
+    page.keyboard.press("Enter")
+    expect(page.locator(".alert")).to_contain_text("Forkert kode")
+    album.take(page, "rummet-kode")
+    house.complaints.clear()
+    page.fill("#code", house.house.settings.room_code())
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-state-text]")).to_have_text(LIVE, timeout=30_000)
+    expect(page.locator("#start-button")).to_have_text("Optag alligevel", timeout=30_000)
+    album.take(page, "rummet-klar")
+    page.click("#start-button")
+    expect(page.locator(".lamp")).to_contain_text("Billede og lyd er forseglet")
+    expect(page.locator("[data-state-text]")).to_have_text(LIVE, timeout=30_000)
+    page.wait_for_timeout(5_000)
+    album.take(page, "rummets-side", docs=True)
+    page.fill("#reason", "Systemet svarede ikke, og barnet var kommet")
+    page.get_by_role("button", name="Gem bemærkningen").click()
+    album.take(page, "rummet-bemaerkning")
+    page.click("#stop-button")
+    album.take(page, "rummet-stop")
+    page.click("#stop-dialog button[type=submit]")
+    page.wait_for_url("**/kvittering")
+    album.take(page, "rummet-kvittering")
+    page.context.close()
+
+    async def back() -> None:
+        house.house.bring_back("web")
+        await house.house.answers()
+
+    house.do(back())
+    page = house.person("operator")
+    page.goto(f"{house.url}/afhoering")
+    while "uden journalnummer" not in page.content():
+        page.wait_for_timeout(500)
+        page.reload()
+    album.take(page, "afhoering-uden-nummer")
+    page.get_by_role("link", name="uden journalnummer").first.click()
+    album.take(page, "kvittering-uden-nummer")
+    page.get_by_role("link", name="Knyt den til et journalnummer").click()
+    album.take(page, "knyt-til-nummer")
+    page.context.close()
+
+
 def main() -> None:
     say = Console(soft_wrap=True).print
     review = Path(tempfile.mkdtemp(prefix="vidne-screenshots-"))
@@ -141,6 +190,7 @@ def main() -> None:
             operator(house, album)
             prosecutor(house, album)
             administrator(house, album)
+            room_alone(house, album)
             complaints = house.complaints
     total = album.publish()
     say(f"docs/images: {len(album.docs)} pictures, {total / 1e6:.1f} MB")

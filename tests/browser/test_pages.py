@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from api.services import Alarm, Lamp
+from api.services import Alarm, Lamp, MediaInit
 from evidence_store.people import Role
 from tests.api.fakes import CASE, NOON
 from tests.browser.conftest import House, Recorded
@@ -231,6 +231,22 @@ def test_a_camera_that_began_later_joins_the_other(late: str, house: House, reco
     until(page, f"{VIDEOS}.every(v => v.currentTime > 4.8 && v.readyState >= 2)")
     wide, close = times(page)
     assert abs(wide - close) < 0.2
+    quiet(house)
+
+
+def test_a_format_that_the_browser_lacks_is_said_at_once_and_the_rest_plays(house: House, recorded: Recorded) -> None:
+    whole = house.media.takes[0]
+    beyond = (MediaInit(0, "hev1.1.6.L120.B0"),)
+    tracks = tuple(replace(each, inits=beyond) if each.id == "wide-video" else each for each in whole.tracks)
+    house.media.takes = (replace(whole, tracks=tracks, gaps=()),)
+    page = open_player(house, recorded())
+    problem = page.locator("[data-problem]")
+    expect(problem).to_contain_text("Denne browser kan ikke afspille H.265 (wide-video)")
+    expect(problem).to_contain_text("Tag en kopi af afhøringen ud")
+    accessible(page)
+    page.keyboard.press("k")
+    until(page, f"{VIDEOS}.every(v => v.currentTime > 1)")
+    assert page.evaluate(f"{VIDEOS}.map(v => v.videoWidth)") == [0, 640]
     quiet(house)
 
 

@@ -172,10 +172,10 @@ def record(house: RealHouse, change_size_of: Page) -> tuple[Page, str]:
     interview = page.url.rsplit("/", 1)[1]
     page.click("#start-button")
     expect(page.locator(".lamp")).to_contain_text("Billede og lyd er forseglet", timeout=10_000)
-    expect(page.locator("#tilstand")).to_contain_text("Sender 640 × 360", timeout=10_000)
+    expect(page.locator("#tilstand")).to_contain_text("Billede og lyd 640 × 360", timeout=10_000)
     pictures_advance(page, 3.0)
     change_size_of.evaluate(f"{VIDEOS}[0].srcObject.getVideoTracks()[0].applyConstraints({{width: 320, height: 180}})")
-    expect(page.locator("#tilstand")).to_contain_text("Sender 320 × 180", timeout=10_000)
+    expect(page.locator("#tilstand")).to_contain_text("Billede og lyd 320 × 180", timeout=10_000)
     page.wait_for_timeout(5000)
     page.click("#stop-button")
     page.click("#stop-dialog button[type=submit]")

@@ -281,6 +281,7 @@ def test_every_alarm_of_the_recorder_is_documented() -> None:
     raised = set(re.findall(r'found\.append\("([a-z-]+)"\)', source))
     for assigned in re.findall(r"trouble = (.+)$", source, re.MULTILINE):
         raised |= set(re.findall(r'"([a-z]+-[a-z-]+)"', assigned))
+    raised |= {code for code in words.CHECKS if code.endswith("-lost")}
     assert len(raised) >= 8
     raised |= {kind.value for kind in kinds.Kind}
     documented = rows("docs/operations.md", after="## Alarms, and what to do")

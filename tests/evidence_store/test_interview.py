@@ -14,7 +14,7 @@ def test_the_one_way_through() -> None:
     for event in (InterviewEvent.START, InterviewEvent.END, InterviewEvent.SEAL, InterviewEvent.RELEASE):
         state = advance(state, event)
         seen.append(state)
-    assert seen == list(InterviewState)
+    assert [*seen, InterviewState.RESERVED] == list(InterviewState)
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,5 @@ def test_everything_else_is_refused(state: InterviewState, event: InterviewEvent
 
 def test_diagram_shows_every_transition() -> None:
     drawn = diagram()
-    assert drawn.count("-->") == len(TRANSITIONS) + 1
+    assert drawn.count("-->") == len(TRANSITIONS) + 2
     assert "    ended --> sealed: seal\n" in drawn

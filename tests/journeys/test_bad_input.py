@@ -60,7 +60,7 @@ def test_the_recording_did_not_notice(journey: Journey) -> None:
     # What is declared is only what came after: the cameras stopped before the recording did.
     gaps = manifest["gaps"]
     assert sorted((gap["track"], gap["reason"]) for gap in gaps) == [
-        (track, "reconnect") for track in ("close-video", "wide-audio", "wide-video")
+        (track, "no-connection") for track in ("close-video", "wide-audio", "wide-video")
     ]
     started = int(next(event["utc"] for event in events if event["type"] == "origin"))
     assert min(int(gap["from"]) for gap in gaps) - started > RECORDED_AT_LEAST * 1e9

@@ -83,10 +83,38 @@ def test_a_recorder_of_sound_alone_that_is_killed_comes_back() -> None:
     assert "audio" in detail(told, "flipped byte found")
 
 
+def test_a_cable_out_costs_that_camera_alone_and_is_declared() -> None:
+    told = drill("--fault", "cable")
+    figures = told["figures"]
+    assert figures["fault_s"] >= 2.5
+    assert figures["fault_s"] - 2 * LOST_AT_MOST <= figures["lost_s"] <= figures["fault_s"] + 4.0
+    assert "1 takes, " in detail(told, "stopped and sealed")
+    assert re.search(r"[1-9]\d* datagrams lost", detail(told, "recorded"))
+
+
+def test_a_full_disk_costs_nothing_while_memory_holds_it() -> None:
+    told = drill("--fault", "disk")
+    figures = told["figures"]
+    assert figures["fault_s"] >= 1.5
+    assert figures["oldest_durable_s"] >= 1.5, "while the disk was full nothing may have been called durable"
+    assert figures["lost_s"] == 0.0
+    assert "1 takes, 0 gaps declared; nothing lost" in detail(told, "stopped and sealed")
+
+
+@pytest.mark.parametrize("fault", ["store", "api"])
+def test_a_store_that_is_away_costs_nothing(fault: str) -> None:
+    told = drill("--fault", fault)
+    figures = told["figures"]
+    assert figures["fault_s"] >= 1.5
+    assert figures["undelivered"] > 0
+    assert figures["lost_s"] == 0.0
+    assert "1 takes, 0 gaps declared; nothing lost" in detail(told, "stopped and sealed")
+
+
 def test_an_unknown_fault_is_refused() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "api.cli", "drill", "--fault", "earthquake"],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "kill" in done.stderr
+    assert "kill, cable, disk, store, api" in done.stderr

@@ -111,6 +111,9 @@ async def test_a_full_spool_is_sealed_so_far_and_goes_on_when_there_is_space(
     interview = await prepare(people.operator, "0100-83986-00022-26")
     take = await start(house, people.operator, interview)
 
+    soon = await until(house.room, lambda room: "spool-low" in room["alarms"])
+    assert soon["spool_minutes"] == 0
+    assert "Der er plads til 0 min." in await people.operator.page("/rum/afhoering?interview=" + interview)
     full = await until(house.room, lambda room: "spool-full" in room["alarms"])
     sealed_so_far = full["durable_tick"]
     assert sealed_so_far > 0

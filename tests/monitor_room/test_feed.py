@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from recorder.feed import FeedClient, FeedServer, FeedTrack, Presence
+from recorder.feed import FeedTrack, Presence
+from recorder.feed_client import FeedClient
+from recorder.feed_server import FeedServer
 from recorder.sdp import Codec, Kind
 from tests.recorder_webrtc.rig import until
 

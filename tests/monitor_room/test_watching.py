@@ -6,84 +6,25 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiortc import RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
 from aiortc.rtp import RtcpSrPacket
 from aiortc.rtp import RtpPacket as AiortcPacket
 
-from monitor_room.node import MonitorNode, MonitorSettings
-from recorder.feed import FeedServer, Presence
 from recorder.h264 import begins_key_frame
-from recorder.peer import Connection
-from recorder.rtp import RtpPacket
-from recorder.sdp import Kind
-from recorder.whip import Reply, WhipEndpoint
+from recorder.whip import Reply
+from tests.monitor_room.room import BEARER, Room, open_room
 from tests.recorder_webrtc import rig
-
-BEARER = "Bearer monitor-token"
-
-
-class FeedingSink(rig.RememberingSink):
-    """What the recorder's node does with the feed."""
-
-    def __init__(self, feed: FeedServer) -> None:
-        super().__init__()
-        self.feed = feed
-        self.indices: dict[Kind, int] = {}
-
-    def connected(self, connection: Connection) -> None:
-        super().connected(connection)
-        self.indices = self.feed.announce(connection.camera, connection.codecs)
-
-    def rtp(
-        self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
-    ) -> None:
-        super().rtp(connection, kind, packets, in_order, arrival_ns)
-        self.feed.send(self.indices[kind], [packet[4] for packet in packets], arrival_ns)
-
-    def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
-        super().sender_report(connection, kind, ntp, rtp, arrival_ns)
-        self.feed.report(self.indices[kind], ntp, rtp, arrival_ns)
-
-    def disconnected(self, connection: Connection, reason: str) -> None:
-        super().disconnected(connection, reason)
-        self.feed.withdraw(connection.camera)
-
-
-@dataclass
-class Room:
-    node: MonitorNode
-    whip: WhipEndpoint
-    sink: FeedingSink
-    url: str
-    presences: list[Presence] = field(default_factory=list)
-    key_frames: list[tuple[str, Kind]] = field(default_factory=list)
 
 
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
-    presences: list[Presence] = []
-    key_frames: list[tuple[str, Kind]] = []
-    feed = FeedServer(
-        tmp_path / "feed", key_frame=lambda camera, kind: key_frames.append((camera, kind)), presence=presences.append
-    )
-    await feed.start()
-    sink = FeedingSink(feed)
-    sock = rig.free_socket()
-    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    whip = WhipEndpoint(base_url=url, token_of={"wide": rig.TOKEN}.get, sink=sink, ice=rig.LOOPBACK)
-    node = MonitorNode(MonitorSettings(tmp_path / "feed", "http://monitor", "monitor-token"))
-    await node.start()
-    async with rig.serving(rig.whip_routes(whip), sock):
-        yield Room(node, whip, sink, url, presences, key_frames)
-        await node.stop()
-        await whip.stop()
-    await feed.stop()
+    async with open_room(tmp_path) as opened:
+        yield opened
 
 
 class Watcher:
@@ -256,26 +197,22 @@ async def test_a_lease_that_runs_out_cuts_the_picture(room: Room, clip: Path) ->
             await rig.until(lambda: [p.event for p in room.presences] == ["joined", "left"])
 
 
-async def test_what_whep_refuses(room: Room, clip: Path) -> None:
-    post = room.node.whep.post
-    pc, offer = await rig.offer_of("video", "audio", direction="recvonly")
-    vp8, without = await rig.offer_of("video", "audio", direction="recvonly", h264=False)
-    idle = await post("wide", "a", "application/sdp", offer.encode(), BEARER)
-    assert (idle.status, rig.code_of(idle), idle.headers["Retry-After"]) == (409, "not-live", "2")
+async def test_a_player_that_answers_our_offer_is_shown_the_picture(room: Room, clip: Path) -> None:
+    sound, without = await rig.offer_of("audio", direction="recvonly")
+    await sound.close()
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     async with rig.camera(f"{room.url}/whip/wide", clip, loop=True):
         await live(room)
-        refused = await post("wide", "a", "application/sdp", without.encode(), BEARER)
-        assert (refused.status, rig.code_of(refused)) == (406, "codec-unsupported")
-        assert b"Chrome" in refused.body
-        for reply, status in (
-            (await post("wide", "a", "application/sdp", offer.encode(), "Bearer other"), 401),
-            (await post("wide", "a", "text/plain", offer.encode(), BEARER), 415),
-            (await post("wide", "", "application/sdp", offer.encode(), BEARER), 400),
-            (await post("wide", "a", "application/sdp", b"v=0\r\n" + bytes(70_000), BEARER), 413),
-            (await room.node.whep.delete("wide", "no-such", BEARER), 404),
-            (room.node.whep.viewers(None), 401),
-        ):
-            assert reply.status == status
-    assert room.node.whep.get().status == 200
+        made = await room.node.whep.post(
+            "wide", "account-1", "application/sdp", without.encode(), BEARER, "application/sdp"
+        )
+        assert (made.status, made.headers["Content-Type"].partition(";")[0]) == (406, "application/sdp")
+        await pc.setRemoteDescription(RTCSessionDescription(made.body.decode(), "offer"))
+        watcher = Watcher(pc, lossy=False)
+        await pc.setLocalDescription(await pc.createAnswer())
+        answer = pc.localDescription.sdp.encode()
+        done = await room.node.whep.patch("wide", session_of(made), "application/sdp", answer, BEARER, None)
+        assert done.status == 204, done.body
+        await rig.until(lambda: len(watcher.packets["video"]) > 60 and len(watcher.packets["audio"]) > 60)
+        assert [row.viewer for row in room.node.roster.watching()] == ["account-1"]
     await pc.close()
-    await vp8.close()

@@ -143,6 +143,17 @@ def test_a_reconnect_is_a_gap_and_a_new_mapping_on_the_same_timeline() -> None:
     assert cut.fragments[0].connection == "two"
 
 
+def test_a_camera_that_does_not_come_back_is_no_reconnection() -> None:
+    track, sender = begun()
+    sender.send(29)
+    cut_now(sender)
+    track.disconnect(sender.now_ns)
+    track.end(sender.now_ns + 2 * SECOND_NS)
+    (gap,) = gaps(track.cut(sender.now_ns + 2 * SECOND_NS))
+    assert gap[0] == "no-connection"
+    assert gap[1] == 90_000
+
+
 def test_a_reconnect_never_lands_before_what_is_written() -> None:
     track, sender = begun()
     sender.send(29)

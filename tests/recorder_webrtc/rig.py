@@ -16,15 +16,14 @@ import imageio_ffmpeg
 import uvicorn
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
+from api.routes.whip import whip_routes as whip_routes
 from recorder.aiortc_hooks import IceSettings
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
-from recorder.whip import Reply, WhipEndpoint
+from recorder.whip import Reply
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 TOKEN = "camera-token-for-tests"
@@ -110,34 +109,6 @@ async def serving(routes: list[Route], sock: socket.socket) -> AsyncIterator[Non
     finally:
         server.should_exit = True
         await task
-
-
-def respond(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, dict(reply.headers))
-
-
-def whip_routes(endpoint: WhipEndpoint) -> list[Route]:
-    """The shape of the real routes, as small as can be."""
-
-    async def collection(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return respond(endpoint.options())
-        if request.method != "POST":
-            return respond(endpoint.get())
-        headers, camera = request.headers, request.path_params["camera"]
-        body = await request.body()
-        return respond(await endpoint.post(camera, headers.get("content-type"), body, headers.get("authorization")))
-
-    async def resource(request: Request) -> Response:
-        camera, session = request.path_params["camera"], request.path_params["session"]
-        if request.method == "PATCH":
-            return respond(endpoint.patch(camera, session, request.headers.get("authorization")))
-        return respond(await endpoint.delete(camera, session, request.headers.get("authorization")))
-
-    return [
-        Route("/whip/{camera}", collection, methods=["GET", "HEAD", "POST", "OPTIONS"]),
-        Route("/whip/{camera}/{session}", resource, methods=["PATCH", "DELETE"]),
-    ]
 
 
 @contextlib.asynccontextmanager

@@ -72,12 +72,8 @@ async def test_second_publisher_waits_until_the_first_is_silent(clip: Path) -> N
         assert sink.ends == [("wide", "replaced")]
         assert taken.headers["location"].startswith(f"{url}/whip/wide/")
         assert (await client.delete(taken.headers["location"])).status_code == 401
-        assert (await client.patch(taken.headers["location"], headers=headers)).status_code == 405
         assert (await client.delete(taken.headers["location"], headers=headers)).status_code == 200
         assert (await client.delete(taken.headers["location"], headers=headers)).status_code == 404
-        options = await client.options(f"{url}/whip/wide")
-        assert options.headers["accept-post"] == "application/sdp"
-        assert (await client.get(f"{url}/whip/wide")).content == b""
         await endpoint.stop()
     await pc.close()
 

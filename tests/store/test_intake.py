@@ -336,3 +336,20 @@ def test_a_test_opening_that_fails_is_an_alarm_and_in_custody(house: House, spoo
     assert not house.test_opening(sealer.folder)
     assert alarms(house) == ["test-opening-failed"]
     assert [each.event.details["code"] for each in house.custody(Verb.TAKE_TEST_FAILED)] == ["message-invalid"]
+
+
+def test_what_was_done_and_overridden_in_the_room_is_in_custody_and_malformed_words_hold_nothing_up(
+    house: House, spool: Spool, order: Order
+) -> None:
+    said: list[Record] = [
+        {"act": "start", "by": "room", "emergency": True, "type": "order"},
+        {"failed": [{"camera": "wide", "code": "camera-lost"}, {"camera": 7}, "x"], "type": "checks-failed"},
+        {"failed": 3, "type": "checks-failed"},
+    ]
+    house.deliver(record(house, spool, order, ticks=9, events={0: said, 8: [{"act": "stop", "type": "order"}]}))
+    (begun,), (ended,) = house.custody(Verb.INTERVIEW_STARTED), house.custody(Verb.INTERVIEW_ENDED)
+    assert begun.event.actor.id == ended.event.actor.id == f"recorder:{house.device().enrolment.hex()}"
+    assert [each.event.details["failed"] for each in house.custody(Verb.CHECKS_OVERRIDDEN)] == [
+        [{"camera": "wide", "code": "camera-lost"}, {"camera": None, "code": "unknown"}], [],
+    ]  # fmt: skip
+    assert house.findings() == {}

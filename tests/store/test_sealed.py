@@ -6,6 +6,7 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,14 +71,14 @@ def test_every_take_void_ones_too_is_in_the_manifest_and_every_gap_with_both_tim
         (1, "crashed", 10), (2, "void", 0), (3, "crashed", 0), (4, "stopped", 10),
     ]  # fmt: skip
     assert [each["start"] is None for each in found["takes"]] == [False, True, False, False]
-    back = str(BEGAN + 4 * MINUTE)
+    again, back = str(BEGAN + 2 * MINUTE), str(BEGAN + 4 * MINUTE)
     assert found["gaps"] == [
         {
             "from": str(BEGAN + 3 * TICK_NS), "reason": "loss", "take": 1, "to": str(BEGAN + 4 * TICK_NS),
             "track": "wide-video",
         },
-        {"from": str(BEGAN + 10 * TICK_NS), "reason": "crashed", "take": 1, "to": back, "track": None},
-        {"from": str(BEGAN + 2 * MINUTE), "reason": "crashed", "take": 3, "to": back, "track": None},
+        {"from": str(BEGAN + 10 * TICK_NS), "reason": "crashed", "take": 1, "to": again, "track": None},
+        {"from": again, "reason": "crashed", "take": 3, "to": back, "track": None},
     ]  # fmt: skip
     assert house.findings() == {}
     with house.store.book.reading() as session:
@@ -107,6 +108,26 @@ def test_an_end_that_crashed_and_never_came_back_is_a_gap_without_an_end(
     assert seal(house, order)
     (left,) = manifest_of(house, order)["gaps"]
     assert (left["from"], left["to"]) == (str(BEGAN + 4 * TICK_NS), None)
+
+
+def test_a_track_that_was_gone_before_the_crash_has_its_own_gap_from_there(
+    house: House, spool: Spool, order: Order
+) -> None:
+    sealer = begin(house, spool, order)
+    for t in range(10):
+        whole = tick(t)
+        sealer.write(whole if t < 4 else replace(whole, messages=[each for each in whole.messages if each.track == 1]))
+    sealer.forget()
+    recover(spool, house.device(), BEGAN + MINUTE)
+    record(house, spool, order, ticks=4, began=BEGAN + MINUTE)
+    for take in spool.takes():
+        house.deliver(take)
+    assert seal(house, order)
+    gone, dead, back = (str(BEGAN + at) for at in (4 * TICK_NS, 10 * TICK_NS, MINUTE))
+    assert manifest_of(house, order)["gaps"] == [
+        {"from": gone, "reason": "crashed", "take": 1, "to": dead, "track": "wide-video"},
+        {"from": dead, "reason": "crashed", "take": 1, "to": back, "track": None},
+    ]
 
 
 def test_nothing_is_sealed_while_a_take_is_open_or_on_its_way(house: House, order: Order) -> None:

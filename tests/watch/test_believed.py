@@ -13,7 +13,8 @@ import pytest
 
 from evidence_store.canonical import Record
 from recorder.depacketise import AccessUnit
-from recorder.feed import FeedServer, Presence, head
+from recorder.feed import Presence, head
+from recorder.feed_server import FeedServer
 from recorder.fragments import Heard
 from recorder.h264_setup import avc1
 from recorder.observed import MOST_A_MINUTE, WELL_WITHIN_NS, Observed

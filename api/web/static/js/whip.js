@@ -20,6 +20,8 @@ export class WhipPublisher {
   async stop() {
     this.running = false;
     clearTimeout(this.retry);
+    // The goodbye first: closing the connection before it would look like a camera that was lost.
+    await this.#end();
     await this.#drop();
     this.onState("stopped");
   }
@@ -77,9 +79,15 @@ export class WhipPublisher {
   }
 
   async #drop() {
-    const { peer, session } = this;
-    this.peer = this.session = undefined;
+    const { peer } = this;
+    this.peer = undefined;
     peer?.close();
+    await this.#end();
+  }
+
+  async #end() {
+    const { session } = this;
+    this.session = undefined;
     if (!session) return;
     await fetch(session, { method: "DELETE", headers: { Authorization: `Bearer ${this.token}` }, keepalive: true }).catch(() => {});
   }

@@ -103,21 +103,24 @@ def upgrade() -> None:
     op.create_table(
         "interview",
         sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("case_number", sa.String(length=20), nullable=False),
-        sa.Column("child_ordinal", sa.Integer(), nullable=False),
+        sa.Column("case_number", sa.String(length=20), nullable=True),
+        sa.Column("child_ordinal", sa.Integer(), nullable=True),
         sa.Column("room", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("label", sa.String(length=200), nullable=True),
-        sa.Column("created_by", sa.String(length=32), nullable=False),
+        sa.Column("created_by", sa.String(length=32), nullable=True),
+        sa.Column("enrolment", sa.String(length=32), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("public_key", sa.LargeBinary(), nullable=True),
         sa.Column("public_key_signature", sa.LargeBinary(), nullable=True),
         sa.Column("manifest_object", sa.String(length=200), nullable=True),
         sa.Column("manifest_sha256", sa.LargeBinary(length=32), nullable=True),
         sa.ForeignKeyConstraint(["created_by"], ["account.id"], name=op.f("fk_interview_created_by_account")),
+        sa.ForeignKeyConstraint(["enrolment"], ["device.enrolment"], name=op.f("fk_interview_enrolment_device")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_interview")),
     )
     op.create_index(op.f("ix_interview_case_number"), "interview", ["case_number"])
+    op.create_index(op.f("ix_interview_enrolment"), "interview", ["enrolment"])
 
     op.create_table(
         "web_session",
