@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
@@ -13,6 +14,7 @@ from recorder.boxes import Sample
 from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Cut, Fragment, Heard
 from recorder.h264_setup import parse_sps
+from recorder.picture_order import DecodingTimes
 from recorder.timeline import Timeline
 from recorder.track import Track
 from tests.failures.mode import Mode, Place
@@ -254,8 +256,9 @@ def what_came_first_is_kept_and_decoding_goes_forward(found: Mended) -> None:
     assert all(before < after for before, after in pairwise(found.decoding_times))
 
 
-def as_shown(_self: object, shown: list[int], _depth: int, step: int) -> list[int]:
-    """Decoding times as they are shown: in a picture order that B-frames turn back."""
+def as_shown(self: DecodingTimes, shown: Sequence[int], depth: int, step: int) -> list[int]:
+    """Decoding times as they are sent: in a picture order that B-frames turn back."""
+    del self, depth
     return [*shown, max(shown) + step]
 
 
