@@ -11,12 +11,13 @@ import sys
 import structlog
 import typer
 
-from tests.bench import crash, eye, loss, record, seal, soak, table, view
+from tests.bench import crash, eye, loss, record, seal, soak, table, transit, view
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
     "record": record,
     "view": view,
+    "transit": transit,
     "seal": seal,
     "eye": eye,
     "loss": loss,

@@ -56,7 +56,11 @@ async def _measure(runs: int, seconds: float) -> tuple[list[float], list[float]]
         async with MeasuredRoom(Path(folder) / "vidne", 1) as room, Janus(Path(folder) / "janus") as janus:
             for _ in range(runs):
                 async with Publishers(room.publishing()), room.recording():
-                    ours.append(await _added(room.room_node, seconds, lambda viewers: _watch_ours(room, viewers)))
+                    ours.append(
+                        await _added(
+                            room.room_node, seconds, lambda viewers: watch_ours(room, viewers, room.cameras[0])
+                        )
+                    )
                 async with Publishers([(janus.whip, None)]):
                     peer.append(await _added([janus.pid], seconds, lambda viewers: _watch_janus(janus, viewers)))
     return ours, peer
@@ -76,12 +80,13 @@ async def _added(pids: list[int], seconds: float, watch: Callable[[Viewers], Awa
     return (watched - without) / VIEWERS
 
 
-async def _watch_ours(room: MeasuredRoom, viewers: Viewers) -> None:
+async def watch_ours(room: MeasuredRoom, viewers: Viewers, camera: str) -> None:
+    """One more viewer of that camera, by WHEP at the monitor as the web application speaks it."""
     offer = (await viewers.ask({"offer": None}))["sdp"]
     token = Secrets(room.settings.run_folder).token("monitor")
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/sdp", "Vidne-Viewer": "bench"}
     async with httpx.AsyncClient(base_url=room.settings.monitor_url, trust_env=False, timeout=20) as client:
-        reply = await client.post(f"/whep/{room.cameras[0]}", content=offer, headers=headers)
+        reply = await client.post(f"/whep/{camera}", content=offer, headers=headers)
         reply.raise_for_status()
         await viewers.ask({"answer": reply.text})
     room.keep(reply.headers["Location"], token)

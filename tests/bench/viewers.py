@@ -3,8 +3,9 @@
     python -m tests.bench.viewers
 
 reads a line of JSON for each viewer's signalling and writes one back: `{"offer": SDP | null}` asks it to make an offer
-(null) or to answer one; what it gives is `{"sdp": …}`; `{"answer": SDP}` completes an offer of its own. At the end of
-input one line `{"packets": [n, …]}` tells how many each received.
+(null) or to answer one, and gives `{"sdp": …}`; `{"answer": SDP}` completes an offer of its own; `{"deaf": true}` makes
+all of them throw away what comes, undecrypted. At the end of input one line `{"packets": [n, …]}` tells how many each
+received.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class _Nothing(Decoder):
         return []
 
 
+async def _nothing(data: bytes, arrival_time_ms: int) -> None:
+    """In place of decrypting and counting."""
+
+
 async def _serve() -> None:
     vars(aiortc.rtcrtpreceiver)["get_decoder"] = lambda codec: _Nothing()
     reader = asyncio.StreamReader()
@@ -37,6 +42,12 @@ async def _serve() -> None:
     peers: list[RTCPeerConnection] = []
     while line := await reader.readline():
         asked: dict[str, Any] = json.loads(line)
+        if "deaf" in asked:
+            for peer in peers:
+                # What is received and decrypted here costs the machine more than what is measured.
+                vars(peer.getTransceivers()[0].receiver.transport)["_handle_rtp_data"] = _nothing
+            _say({})
+            continue
         if "answer" in asked:
             await peers[-1].setRemoteDescription(RTCSessionDescription(asked["answer"], "answer"))
             _say({})
