@@ -17,10 +17,10 @@ import structlog
 
 from monitor_room.counter_offer import accepted, counter_offer
 from monitor_room.relay import ClockPair, Renumbering, Source, SourcePacket
-from recorder.aiortc_hooks import (
+from recorder.aiortc_hooks import IceSettings, MediaTransport
+from recorder.feed import FeedTrack
+from recorder.rtcp import (
     Bye,
-    IceSettings,
-    MediaTransport,
     PayloadFeedback,
     RtcpPacket,
     SenderInfo,
@@ -29,7 +29,6 @@ from recorder.aiortc_hooks import (
     SourceInfo,
     TransportFeedback,
 )
-from recorder.feed import FeedTrack
 from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
 
 CONNECT_WITHIN_S = 10.0

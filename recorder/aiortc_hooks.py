@@ -1,8 +1,8 @@
 """The one place that reaches into aiortc and aioice. Everything else uses `MediaTransport`.
 
-aiortc negotiates, does ICE and DTLS, and makes the SRTP keys. From there on media goes past it: a datagram is
-unprotected into one reused buffer and handed on in the same call: no queue, task, jitter buffer, decoder or thread; a
-packet to send is protected and given to the socket in the same call, and dropped when the socket is full.
+aiortc negotiates, does ICE and DTLS, and makes the SRTP keys. From there on media goes past it: what was read together
+is unprotected where it lies (`srtp.py`) and handed on in the same call: no queue, task, jitter buffer, decoder or
+thread; packets to send are protected and given to the socket in the same call, and dropped when the socket is full.
 
 What is reached into is listed in `_RELIED_ON` and checked by `verify()`, which the contract test and every process that
 starts a transport call. The pins are exact: on an upgrade, read the named places again, then move the pins.
@@ -36,37 +36,12 @@ from aiortc import (
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
-from aiortc.rtp import RtcpByePacket as Bye
-from aiortc.rtp import RtcpPacket, pack_remb_fci
-from aiortc.rtp import RtcpPsfbPacket as PayloadFeedback
-from aiortc.rtp import RtcpReceiverInfo as ReceptionReport
-from aiortc.rtp import RtcpRrPacket as ReceiverReport
-from aiortc.rtp import RtcpRtpfbPacket as TransportFeedback
-from aiortc.rtp import RtcpSdesPacket as SourceDescription
-from aiortc.rtp import RtcpSenderInfo as SenderInfo
-from aiortc.rtp import RtcpSourceInfo as SourceInfo
-from aiortc.rtp import RtcpSrPacket as SenderReport
-from pylibsrtp import _binding
 
 from evidence_store.errors import InvalidInput, Unavailable
-from recorder.datagrams import LARGEST, SLOT, SLOTS, DatagramReader, Segments, Slots, SocketTransport, open_socket
+from recorder.datagrams import SLOT, SLOTS, DatagramReader, Segments, Slots, SocketTransport, open_socket
+from recorder.srtp import PROTECT_RTCP, UNPROTECT, UNPROTECT_RTCP, Cipher
 
-__all__ = [
-    "Bye",
-    "IceSettings",
-    "MediaTransport",
-    "PayloadFeedback",
-    "ReceiverReport",
-    "ReceptionReport",
-    "RtcpPacket",
-    "SenderInfo",
-    "SenderReport",
-    "SourceDescription",
-    "SourceInfo",
-    "TransportFeedback",
-    "pack_remb_fci",
-    "verify",
-]
+__all__ = ["IceSettings", "MediaTransport", "verify"]
 
 PINS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
@@ -143,37 +118,6 @@ class _Endpoint(ice.StunProtocol):
         elif (19 < first < 64 or 127 < first < 192) and self.receiver._queue.qsize() < _WAITING_LIMIT:
             # aioice's queue has no bound of its own: DTLS sends again what is dropped here.
             super().datagram_received(data, addr)
-
-
-class _Cipher:
-    """One SRTP session of pylibsrtp, opening and closing packets where they lie."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session  # owns the keys; freed with it
-        self.srtp = session._srtp[0]
-        self.length = _binding.ffi.new("int *")
-        self._own = Slots()
-        self._pointers: tuple[Slots, list[Any]] | None = None
-
-    def pointers(self, slots: Slots) -> list[Any]:
-        """Where these slots' packets lie, as libsrtp takes it."""
-        if self._pointers is None or self._pointers[0] is not slots:
-            self._pointers = slots, [_binding.ffi.cast("char *", address) for address in slots.addresses]
-        return self._pointers[1]
-
-    def run(self, function: Any, pointer: Any, size: int) -> int:
-        """The packet there protected or unprotected: its new size; 0 when it is forged or replayed."""
-        self.length[0] = size
-        return 0 if function(self.srtp, pointer, self.length) else int(self.length[0])
-
-    def once(self, function: Any, packet: bytes) -> bytes | None:
-        """The same with one packet from elsewhere; None also when it is too large."""
-        size = len(packet)
-        if size > LARGEST:
-            return None
-        self._own.octets[0:size] = packet
-        size = self.run(function, self.pointers(self._own)[0], size)
-        return self._own.octets[0:size] if size else None
 
 
 async def _nothing(parameters: object) -> None:
@@ -320,7 +264,7 @@ class MediaTransport:
 
     def _changed(self) -> None:
         if self._dtls.state == "connected" and self._inward is None:
-            self._inward, self._outward = _Cipher(self._dtls._rx_srtp), _Cipher(self._dtls._tx_srtp)
+            self._inward, self._outward = Cipher(self._dtls._rx_srtp), Cipher(self._dtls._tx_srtp)
             self._state("connected")
             self._overtaken()
         elif self._dtls.state in ("failed", "closed"):
@@ -351,7 +295,7 @@ class MediaTransport:
             return
         # What follows runs for each packet of each camera: a name looked up once is a name not looked up 3,000 times.
         unprotect, srtp, length, pointers = (
-            _binding.lib.srtp_unprotect,
+            UNPROTECT,
             inward.srtp,
             inward.length,
             inward.pointers(slots),
@@ -366,7 +310,7 @@ class MediaTransport:
             elif size < 12:
                 self.refused += 1
             elif 191 < memory[at + 1] < 224:  # RFC 5761, section 4
-                if size := inward.run(_binding.lib.srtp_unprotect_rtcp, pointers[i], size):
+                if size := inward.run(UNPROTECT_RTCP, pointers[i], size):
                     self._heard_ns = arrival_ns
                     self._rtcp(octets[at : at + size], arrival_ns)
                 else:
@@ -384,7 +328,7 @@ class MediaTransport:
     def _take_late(self, data: bytes) -> None:
         """One SRTP or SRTCP packet that came before the keys were known."""
         arrival_ns, control = time.monotonic_ns(), len(data) > 1 and 191 < data[1] < 224
-        function = _binding.lib.srtp_unprotect_rtcp if control else _binding.lib.srtp_unprotect
+        function = UNPROTECT_RTCP if control else UNPROTECT
         packet = self._inward.once(function, data) if len(data) >= 12 else None
         if packet is None:
             self.refused += 1
@@ -424,33 +368,15 @@ class MediaTransport:
             return 0
         sent = 0
         for at in range(0, len(packets), SLOTS):
-            sent += self._send_slots(pair, packets[at : at + SLOTS])
+            sizes = self._outward.close_all(self._outgoing, packets[at : at + SLOTS])
+            sent += pair.protocol.segments.send(self._outgoing, sizes, pair.remote_addr)
         self.dropped += len(packets) - sent
-        return sent
-
-    def _send_slots(self, pair: Any, packets: list[tuple[bytes, bytes]]) -> int:
-        outward, slots = self._outward, self._outgoing
-        octets, srtp, length, pointers = slots.octets, outward.srtp, outward.length, outward.pointers(slots)
-        protect, sizes, at, i = _binding.lib.srtp_protect, [], 0, 0
-        for header, payload in packets:
-            size = 12 + len(payload)
-            if size > LARGEST:
-                continue
-            octets[at : at + 12] = header
-            octets[at + 12 : at + size] = payload
-            length[0] = size
-            if not protect(srtp, pointers[i], length):
-                sizes.append(length[0])
-                at += SLOT
-                i += 1
-        endpoint = pair.protocol
-        sent: int = endpoint.segments.send(slots, sizes, pair.remote_addr)
         return sent
 
     def send_rtcp(self, packet: bytes) -> bool:
         """Sends at once or not at all: False, and counted, when the socket is full or there is no connection."""
         pair = self._ice._nominated.get(1) if self._outward is not None else None
-        data = self._outward.once(_binding.lib.srtp_protect_rtcp, packet) if pair is not None else None
+        data = self._outward.once(PROTECT_RTCP, packet) if pair is not None else None
         try:
             if pair is not None and data is not None:
                 pair.protocol.sock.sendto(data, pair.remote_addr)

@@ -6,7 +6,7 @@ since it can be lost as well, and given up when the packet would come too late t
 
 from __future__ import annotations
 
-from recorder.aiortc_hooks import ReceptionReport
+from recorder.rtcp import ReceptionReport
 
 ASK_AFTER_MS = (0, 30, 60, 90, 120)
 """When a missing packet is asked for, counted from when it was missed.

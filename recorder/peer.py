@@ -20,10 +20,11 @@ from typing import Protocol
 
 import structlog
 
-from recorder.aiortc_hooks import (
+from recorder.aiortc_hooks import IceSettings, MediaTransport
+from recorder.capture_time import capture_ntp
+from recorder.feedback import Missing, Reception
+from recorder.rtcp import (
     Bye,
-    IceSettings,
-    MediaTransport,
     PayloadFeedback,
     ReceiverReport,
     RtcpPacket,
@@ -31,8 +32,6 @@ from recorder.aiortc_hooks import (
     TransportFeedback,
     pack_remb_fci,
 )
-from recorder.capture_time import capture_ntp
-from recorder.feedback import Missing, Reception
 from recorder.rtp import HEADER, RtpPacket, payload_of
 from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
 
