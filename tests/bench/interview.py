@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ class Camera:
         self._settings = CameraSettings(name, endpoint, token, clip)
         self._stop = asyncio.Event()
         self._task = asyncio.create_task(run_camera(self._settings, self._stop, self._tell))
-        self.publishing = False
+        self.interruptions: list[str] = []
+        """Why it had to try again, each time."""
 
     def _tell(self, report: Report) -> None:
-        self.publishing = report.state is State.PUBLISHING
+        if report.state is State.WAITING and report.end is not None:
+            self.interruptions.append(report.end.value)
 
     async def stop(self) -> None:
         self._stop.set()
@@ -91,6 +94,16 @@ class Interview:
         await self.operator.submit(f"{page}/stop", page)
         store = self.store()
         await until(lambda: asyncio.to_thread(_sealed, store, self.id), bool)
+
+    def said_of_the_machine(self) -> str:
+        """What the measurement itself suffered, so that nobody blames the recorder for it."""
+        ends = Counter(end for camera in self.cameras.values() for end in camera.interruptions)
+        told = ", ".join(f"{end} {count} ×" for end, count in ends.items()) or "never"
+        stalls = self.stalls
+        return (
+            f"cameras and line were 50 ms late {stalls.over} times, at most {1000 * stalls.greatest:.0f} ms; "
+            f"cameras were interrupted: {told}"
+        )
 
     def store(self) -> Store:
         return open_store(self.house.settings)

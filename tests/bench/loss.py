@@ -107,8 +107,7 @@ async def record(folder: Path, clip: Path, seconds: float, tell: Callable[[str],
     async with interview(folder, dict.fromkeys(RATES, clip), line) as going:
         await going.start()
         await asyncio.sleep(seconds)
-        stalls = going.stalls
-        tell(f"camera and line were themselves 50 ms late {stalls.over} times, at most {1000 * stalls.greatest:.0f} ms")
+        tell(going.said_of_the_machine())
         await going.stop()
         for name, sessions in line.sessions.items():
             sent, lost = sum(each.sent for each in sessions), sum(each.lost for each in sessions)

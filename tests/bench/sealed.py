@@ -20,9 +20,9 @@ from av.bitstream import BitStreamFilterContext
 from api.wiring import Store
 from evidence_store.canonical import parse
 from evidence_store.database.schema import InterviewRow
-from evidence_store.deliveries import index_of
 from evidence_store.intake import segments_of
 from evidence_store.sealed import takes_of
+from evidence_store.sealing.tick import Kind, open_message, place_of
 from recorder.box_reader import boxes, parse_fragment
 from tests.recorder_media.payloads import lengths, split_annex_b
 
@@ -200,19 +200,33 @@ def _declared(gap: dict[str, Any]) -> Declared:
 def _units_of_take(
     store: Store, take: tuple[str, int], origin: int, clips: Mapping[str, Clip]
 ) -> Iterator[tuple[str, Unit]]:
+    """Each segment is checked and opened once, for all its tracks: two hours of six cameras are 43,000 otherwise."""
     tracks = {entry.index: entry for entry in store.playback.start(*take).tracks if entry.id in clips}
     with store.book.reading() as session:
-        segments = [(row.i, index_of(row)["media"]) for row in segments_of(session, *take)]
+        count = len(segments_of(session, *take))
     expected: dict[str, int] = {}
-    for number, media in segments:
-        for index, epoch in sorted({(each["track"], each["epoch"]) for each in media if each["track"] in tracks}):
-            entry = tracks[index]
-            data = store.playback.media(*take, number, index, epoch)
+    for number in range(count):
+        for index, data in _media(store, take, number):
+            if (entry := tracks.get(index)) is None:
+                continue
             for time, unit in _samples(data):
                 place = clips[entry.id].place(unit, expected.get(entry.id))
                 if place is not None:
                     expected[entry.id] = place + 1
                 yield entry.id, Unit(take[1], origin + time * SECOND // entry.timescale, place)
+
+
+def _media(store: Store, take: tuple[str, int], segment: int) -> Iterator[tuple[int, bytes]]:
+    """Track and bytes of every fragment of a segment, in order. As `Playback.check_take` opens them."""
+    start, keys = store.playback._keys_of(*take, segment)
+    try:
+        for tick in store.playback._checked(*take, segment, start):
+            for entry, ciphertext in tick.parts():
+                if entry["kind"] == Kind.MEDIA.word:
+                    data = open_message(keys, place_of(start.start_hash, tick.record, entry), entry, ciphertext)
+                    yield entry["track"], data
+    finally:
+        keys.forget()
 
 
 def _samples(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -141,7 +141,7 @@ class Audience:
             await asyncio.sleep(dice.uniform(*AWAY_SECONDS))
 
 
-async def sit(folder: Path, seconds: float) -> tuple[Memory, Audience, Account]:
+async def sit(folder: Path, seconds: float, tell: Callable[[str], None]) -> tuple[Memory, Audience, Account]:
     clip = make_clip(RECIPE)
     memory, audience = Memory(), Audience()
     async with interview(folder, {f"camera-{n}": clip for n in range(1, CAMERAS + 1)}) as going:
@@ -165,19 +165,21 @@ async def sit(folder: Path, seconds: float) -> tuple[Memory, Audience, Account]:
                 for seat in seats:
                     seat.cancel()
                 await asyncio.gather(*seats, return_exceptions=True)
+        tell(going.said_of_the_machine())
         await going.stop()
         return memory, audience, await asyncio.to_thread(going.account)
 
 
 def measure(runs: int, seconds: float) -> Figure:
     """Percent by which recorder or monitor, whichever grew more, grew after the tenth minute."""
-    grown, held, notes = 0.0, True, []
+    notes: list[str] = []
+    grown, held = 0.0, True
     for _ in range(runs):
         with (
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             tempfile.TemporaryDirectory(prefix="vidne-bench-") as folder,
         ):
-            memory, audience, account = runner.run(sit(Path(folder), seconds))
+            memory, audience, account = runner.run(sit(Path(folder), seconds, notes.append))
         for name in WATCHED:
             medians = memory.medians(name)
             grown = max(grown, growth(medians, SETTLED_AFTER))
