@@ -108,6 +108,8 @@ class RecorderNode:
         self._wanted: Order | None = None
         self._recovery = Recovery()
         self._mending = asyncio.Lock()
+        self._cutting = asyncio.Lock()
+        """Held while the tracks are cut one after the other: no take begins or ends halfway through."""
         self._tasks: list[asyncio.Task[None]] = []
         self._orders: set[asyncio.Task[Any]] = set()
 
@@ -237,14 +239,15 @@ class RecorderNode:
                 self._disk_trouble = getattr(error, "code", None) if isinstance(error, NoSpace) else None
                 self.state = following(self.state, Event.FAILED)
             raise
-        try:
-            self._begin_tracks(opening)
-        except Exception as error:
-            self._failed(error)
-            raise
-        self._order, self._wanted, self._sealer, self._durable = order, None, sealer, None
-        self._refused, self._disk_trouble, self._clock_offset = None, None, None
-        self.state = following(self.state, Event.STARTED)
+        async with self._cutting:
+            try:
+                self._begin_tracks(opening)
+            except Exception as error:
+                self._failed(error)
+                raise
+            self._order, self._wanted, self._sealer, self._durable = order, None, sealer, None
+            self._refused, self._disk_trouble, self._clock_offset = None, None, None
+            self.state = following(self.state, Event.STARTED)
         self.delivery.poke()
         log.info("take_started", take=sealer.folder.take)
         return sealer.folder.take
@@ -289,10 +292,11 @@ class RecorderNode:
         if by is not None:
             self._events.append({"act": "stop", "by": by, "type": "order"})
         try:
-            now = time.monotonic_ns()
-            for track in self.cameras.tracks.values():
-                track.end(now)
-            closing = self._gather(now, {name: track.cut(now) for name, track in self.cameras.tracks.items()})
+            async with self._cutting:
+                now = time.monotonic_ns()
+                for track in self.cameras.tracks.values():
+                    track.end(now)
+                closing = self._gather(now, {name: track.cut(now) for name, track in self.cameras.tracks.items()})
             if self._refused is not None:
                 closing.events[:0] = self._refused.declaration()
                 self._refused = None
@@ -324,15 +328,24 @@ class RecorderNode:
         while True:
             due = max(due + TICK_SECONDS, time.monotonic() - TICK_SECONDS)
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            now = time.monotonic_ns()
             for meter in self.cameras.meters.values():
                 meter.measure(TICK_SECONDS)
-            cuts = {name: track.cut(now) for name, track in self.cameras.tracks.items()}
-            for entry in self._entries:
-                if self.cameras.tracks[entry.id].wants_key_frame:
-                    self._ask_key_frame(entry.camera)
-            if self.state is State.RECORDING:
-                self._offer(self._gather(now, cuts))
+            async with self._cutting:
+                await self._cut()
+
+    async def _cut(self) -> None:
+        recording, now = self.state is State.RECORDING, time.monotonic_ns()
+        cuts = {}
+        for entry in self._entries:
+            track = self.cameras.tracks[entry.id]
+            cuts[entry.id] = track.cut(now)
+            if track.wants_key_frame:
+                self._ask_key_frame(entry.camera)
+            # A track's packets of a quarter second take a millisecond: in between, those of the others are read, and
+            # go to whoever watches.
+            await asyncio.sleep(0)
+        if recording:
+            self._offer(self._gather(now, cuts))
 
     def _offer(self, tick: Tick) -> None:
         events = tick.events

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,6 +67,8 @@ def main(settings: Settings) -> None:
     configure_logs()
     harden()
     die_with_parent()
+    # The sealing thread may hold the interpreter for so long (s) while a packet waits to be passed on; 5 ms by default.
+    sys.setswitchinterval(0.0005)
     uvloop.run(run(settings))
 
 
