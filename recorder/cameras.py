@@ -135,8 +135,9 @@ class Cameras:
     def rtp(
         self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int
     ) -> None:
-        if in_order:
-            self._hand_on(connection, kind, packets, True, arrival_ns)
+        if in_order:  # and so of one source
+            if self._is_present(connection, kind, _source_of(packets[0]), arrival_ns):
+                self._hand_on(connection, kind, packets, True, arrival_ns)
             return
         for source, run in groupby(packets, key=_source_of):
             if self._is_present(connection, kind, source, arrival_ns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -43,6 +44,7 @@ async def run(settings: Settings) -> None:
     @asynccontextmanager
     async def life(_app: Starlette) -> AsyncIterator[None]:
         await node.start()
+        gc.freeze()  # see the recorder's process
         watch = asyncio.create_task(_end_with(node))
         yield
         watch.cancel()
