@@ -105,3 +105,14 @@ def take_turns(ours: Callable[[], None], peer: Callable[[], None], runs: int) ->
             work()
             measured.append(time.perf_counter() - began)
     return statistics.median(times[0]), statistics.median(times[1])
+
+
+def cheaper(
+    name: str, unit: str, ours: Sequence[float], peer: Sequence[float], goal: float, *, shortened: bool
+) -> Figure:
+    """What both sides spent in turns, where less is better: the medians, and each turn in the notes."""
+    notes = tuple(
+        f"{who} " + ", ".join(f"{each:.2f}" for each in turns) for who, turns in (("ours", ours), ("peer", peer))
+    )
+    medians = statistics.median(ours), statistics.median(peer)
+    return Figure(name, unit, *medians, "lower", goal, len(ours), shortened=shortened, notes=notes)

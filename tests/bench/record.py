@@ -8,11 +8,10 @@ Janus has no counterpart of, are not counted. The two take turns on the same mac
 from __future__ import annotations
 
 import asyncio
-import statistics
 import tempfile
 from pathlib import Path
 
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, cheaper
 from tests.bench.janus import Janus
 from tests.bench.load import Publishers, core_percent
 from tests.bench.room import MeasuredRoom
@@ -25,21 +24,8 @@ CAMERAS = 6
 def measure(runs: int, seconds: float) -> Figure:
     """Percent of one core for each camera. Raises JanusMissing."""
     ours, peer = asyncio.run(_measure(runs, seconds))
-    return Figure(
-        "record",
-        "% of a core per camera",
-        statistics.median(ours),
-        statistics.median(peer),
-        "lower",
-        1.0,
-        runs,
-        shortened=seconds < SECONDS or runs < RUNS,
-        notes=(f"ours {_listed(ours)}; Janus {_listed(peer)}",),
-    )
-
-
-def _listed(values: list[float]) -> str:
-    return ", ".join(f"{each:.2f}" for each in values)
+    shortened = seconds < SECONDS or runs < RUNS
+    return cheaper("record", "% of a core per camera", ours, peer, 1.0, shortened=shortened)
 
 
 async def _measure(runs: int, seconds: float) -> tuple[list[float], list[float]]:

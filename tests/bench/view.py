@@ -8,7 +8,6 @@ first viewer brings the feed with it. The viewers are the same for both, and of 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from api.settings import Secrets
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, cheaper
 from tests.bench.janus import Janus
 from tests.bench.load import Publishers, core_percent
 from tests.bench.room import MeasuredRoom
@@ -32,21 +31,8 @@ _LEAST_PACKETS = 400  # a second of picture and sound; the camera sends about 51
 def measure(runs: int, seconds: float) -> Figure:
     """Percent of one core for each viewer. Raises JanusMissing."""
     ours, peer = asyncio.run(_measure(runs, seconds))
-    return Figure(
-        "view",
-        "% of a core per viewer",
-        statistics.median(ours),
-        statistics.median(peer),
-        "lower",
-        0.5,
-        runs,
-        shortened=seconds < SECONDS or runs < RUNS,
-        notes=(f"ours {_listed(ours)}; Janus {_listed(peer)}",),
-    )
-
-
-def _listed(values: list[float]) -> str:
-    return ", ".join(f"{each:.2f}" for each in values)
+    shortened = seconds < SECONDS or runs < RUNS
+    return cheaper("view", "% of a core per viewer", ours, peer, 0.5, shortened=shortened)
 
 
 async def _measure(runs: int, seconds: float) -> tuple[list[float], list[float]]:
