@@ -56,6 +56,10 @@ class Depacketiser(Protocol):
 
     counters: PayloadCounters
 
+    @property
+    def between_units(self) -> bool:
+        """Whether nothing is under construction."""
+
     def push(
         self, payload: bytes, marker: bool, timestamp: int, sequence: int, arrival_ns: int
     ) -> list[AccessUnit]: ...
@@ -129,6 +133,11 @@ class Assembler:
         if marker and self._picture:
             units.append(self._finish())
         return units
+
+    @property
+    def between_units(self) -> bool:
+        """See `Depacketiser`."""
+        return not self._data
 
     def middle(self, packets: list[RtpPacket], at: int) -> int:
         """See `Depacketiser`; a codec may know better than that there is none."""

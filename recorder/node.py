@@ -20,6 +20,7 @@ from evidence_store.errors import InvalidInput, NoSpace, Unavailable
 from evidence_store.sealing.tick import Message
 from recorder.cameras import Cameras
 from recorder.checks import alarms_of
+from recorder.datagrams import READ_EVERY_S
 from recorder.delivery import Delivery
 from recorder.device import Device
 from recorder.fragments import Cut
@@ -46,6 +47,7 @@ DURABLE_WITHIN_NS = 1_500_000_000
 """A last durable tick older than this puts the lamp out of `recording`."""
 CLOCK_STEP_NS = 50_000_000
 TEND_SECONDS = 1.0
+LAST_UNIT_SECONDS = 0.1
 
 _T = TypeVar("_T")
 
@@ -292,6 +294,7 @@ class RecorderNode:
         if by is not None:
             self._events.append({"act": "stop", "by": by, "type": "order"})
         try:
+            await self._units_end()
             async with self._cutting:
                 now = time.monotonic_ns()
                 for track in self.cameras.tracks.values():
@@ -315,6 +318,13 @@ class RecorderNode:
                 self.state = following(self.state, Event.CLOSED)
                 self._order, self._sealer = None, None
                 self.delivery.poke()
+
+    async def _units_end(self) -> None:
+        """Waits, at most LAST_UNIT_SECONDS, for a moment in which no picture has come in part only."""
+        for _ in range(round(LAST_UNIT_SECONDS / READ_EVERY_S)):
+            if all(track.between_units for track in self.cameras.tracks.values()):
+                return
+            await asyncio.sleep(READ_EVERY_S)
 
     def _sealing_thread(self) -> SealingThread:
         if self._sealing is None:

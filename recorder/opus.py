@@ -26,6 +26,11 @@ class OpusDepacketiser:
             return []
         return [AccessUnit(timestamp, payload, key=True, complete=True, arrival_ns=arrival_ns, packets=1)]
 
+    @property
+    def between_units(self) -> bool:
+        """A packet is a unit."""
+        return True
+
     def middle(self, packets: list[RtpPacket], at: int) -> int:
         """Nothing is under construction: there is no middle."""
         return at

@@ -245,6 +245,12 @@ class Track:
             return True
         return self.last_arrival_ns - self._kept[0].unit.arrival_ns > KEY_EVERY_NS
 
+    @property
+    def between_units(self) -> bool:
+        """False while a unit has come in part: a take that ends now would end with a picture that is not whole."""
+        self._read()
+        return self._connection is None or self._connection.payloads.between_units
+
     def pre_roll_ns(self, now_ns: int) -> int | None:
         """When that was, on the monotonic clock, which a take beginning now should begin with.
 

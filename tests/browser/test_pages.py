@@ -209,7 +209,8 @@ def test_seeking_begins_at_the_segment_with_the_last_key_frame(house: House, rec
     # 15 s lies in segment 7, which holds no key frame: its pictures build on the one at 12 s, in segment 6.
     page.locator("[data-seek]").evaluate("(range) => { range.value = 15; range.dispatchEvent(new Event('input')); }")
     until(page, f"{VIDEOS}.every(v => !v.seeking && v.readyState >= 2)")
-    assert [number for track, number in house.media.asked if track == "wide-video"][:2] == [6, 7]
+    asked = dict.fromkeys(number for track, number in house.media.asked if track == "wide-video")
+    assert list(asked)[:2] == [6, 7]
     assert all(abs(each - 15) < 0.1 for each in times(page))
     page.locator("[data-seek]").blur()
     page.keyboard.press("j")

@@ -186,7 +186,13 @@ def _heard(path: Path, stream: str, before_sending: str) -> tuple[list[Packet], 
         for thread in threads:
             thread.start()
         try:
-            to = f"rtp://127.0.0.1:{ports[0]}?rtcpport={ports[1]}&pkt_size=1200"
+            # Left to itself FFmpeg takes a port and, taken or not, the one after it.
+            with ExitStack() as own:
+                free = [own.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in ports]
+                for each in free:
+                    each.bind(("127.0.0.1", 0))
+                local = "&localrtpport={}&localrtcpport={}".format(*(each.getsockname()[1] for each in free))
+            to = f"rtp://127.0.0.1:{ports[0]}?rtcpport={ports[1]}&pkt_size=1200{local}"
             ffmpeg(
                 "-i", str(path), "-map", stream, "-c", "copy", "-bsf", before_sending, "-strict", "experimental",
                 "-f", "rtp", "-sdp_file", "/dev/null", to,
