@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-
-from .depacketise import MAX_UNIT, Assembler
+from .nal_units import NalAssembler
 
 NAL_VPS, NAL_SPS, NAL_PPS = 32, 33, 34
 _NAL_AUD = 35
@@ -39,19 +37,12 @@ def _begins(kind: int) -> bool:
     return kind in _IRAP or kind in _SETS
 
 
-class H265Depacketiser(Assembler):
-    """Builds access units of NAL units; what holds of `H264Depacketiser` holds here."""
+class H265Depacketiser(NalAssembler):
+    """See `NalAssembler`."""
 
-    __slots__ = ("_fragment_at", "_fragment_type", "_uses_aud")
+    __slots__ = ()
 
-    def __init__(self, max_unit: int = MAX_UNIT) -> None:
-        self._uses_aud = False
-        super().__init__(max_unit)
-
-    def _reset(self) -> None:
-        super()._reset()
-        self._fragment_at = -1
-        self._fragment_type = 0
+    _SETS = _SETS
 
     def _surely_first(self, payload: bytes) -> bool:
         if len(payload) < 2:
@@ -71,12 +62,10 @@ class H265Depacketiser(Assembler):
         if kind < _AP:
             self._append_nal(payload)
             return True
-        return kind == _AP and self._append_aggregate(payload)
+        return kind == _AP and self._append_aggregate(payload, 2)
 
-    def _append_nal(self, nal: bytes) -> None:
-        self._data += struct.pack(">I", len(nal))
-        self._data += nal
-        self._see(nal[0], nal)
+    def _fits(self, nal: bytes) -> bool:
+        return len(nal) > 2 and kind_of(nal) < _AP
 
     def _see(self, header: int, nal: bytes | None) -> None:
         kind = header >> 1 & 0x3F
@@ -90,23 +79,6 @@ class H265Depacketiser(Assembler):
         elif nal is not None and kind in _SETS:
             self._sets.append(nal)
 
-    def _append_aggregate(self, payload: bytes) -> bool:
-        nals = []
-        position = 2
-        while position < len(payload):
-            if position + 2 > len(payload):
-                return False
-            size = (payload[position] << 8) | payload[position + 1]
-            position += 2
-            nal = payload[position : position + size]
-            position += size
-            if size < 3 or len(nal) < size or kind_of(nal) >= _AP:
-                return False
-            nals.append(nal)
-        for nal in nals:
-            self._append_nal(nal)
-        return bool(nals)
-
     def _append_fragment(self, payload: bytes) -> bool:
         if len(payload) < 4:
             return False
@@ -114,29 +86,6 @@ class H265Depacketiser(Assembler):
         kind, start, end = fu & 0x3F, fu & 0x80, fu & 0x40
         if kind >= _AP or (start and end):
             return False
-        if start or self._fragment_at < 0 or kind != self._fragment_type:
-            self._close()
-            if not start:
-                self._complete = False
-            self._fragment_at = len(self._data)
-            self._fragment_type = kind
-            header = payload[0] & 0x81 | kind << 1
-            self._data += b"\0\0\0\0"
-            self._data += bytes((header, payload[1]))
-            self._see(header, None)
-        self._data += memoryview(payload)[3:]
-        if end:
-            self._end_fragment()
+        header = bytes((payload[0] & 0x81 | kind << 1, payload[1]))
+        self._append_part(kind, start, end, header, memoryview(payload)[3:])
         return True
-
-    def _end_fragment(self) -> None:
-        at = self._fragment_at
-        struct.pack_into(">I", self._data, at, len(self._data) - at - 4)
-        if self._fragment_type in _SETS:
-            self._sets.append(bytes(self._data[at + 4 :]))
-        self._fragment_at = -1
-
-    def _close(self) -> None:
-        if self._fragment_at >= 0:
-            self._complete = False
-            self._end_fragment()

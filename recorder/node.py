@@ -17,37 +17,27 @@ import structlog
 
 from evidence_store.canonical import Record
 from evidence_store.errors import InvalidInput, NoSpace, Unavailable
-from evidence_store.sealing.tick import Message
 from recorder.cameras import Cameras
 from recorder.checks import alarms_of
-from recorder.datagrams import READ_EVERY_S
+from recorder.cutter import Cutter
 from recorder.delivery import Delivery
 from recorder.device import Device
-from recorder.fragments import Cut
 from recorder.key_pool import KeyPool
 from recorder.observed import Observed
 from recorder.readiness import Readiness
 from recorder.recovery import Recovery, previous_take, recover
-from recorder.sealer import Closed, Durable, Sealer, Tick
+from recorder.sealer import Closed, Durable, Sealer
 from recorder.sealing_thread import SealingThread
 from recorder.spool import Spool
 from recorder.take import Event, Order, State, following
-from recorder.ticker import (
-    Refused,
-    RoomProfile,
-    describe_init,
-    fragment_messages,
-    track_event,
-)
+from recorder.ticker import RoomProfile
 
 log = structlog.get_logger()
 
 TICK_SECONDS = 0.25
 DURABLE_WITHIN_NS = 1_500_000_000
 """A last durable tick older than this puts the lamp out of `recording`."""
-CLOCK_STEP_NS = 50_000_000
 TEND_SECONDS = 1.0
-LAST_UNIT_SECONDS = 0.1
 
 _T = TypeVar("_T")
 
@@ -89,10 +79,9 @@ class RecorderNode:
         self._keys = keys
         self._on_failure = on_failure
         self._entries = profile.tracks()
-        self._described: dict[str, Record] = {}
-        self._ask_key_frame = ask_key_frame
         self.observed = Observed(self._entries, self._tell, expected=watched)
         self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell, self.observed)
+        self._cutter = Cutter(self._entries, self.cameras, ask_key_frame)
         self.delivery = delivery(self._heartbeat)
         self.readiness = Readiness(profile, self.cameras, self.delivery.state, clock_set)
         self.state = State.IDLE
@@ -100,13 +89,7 @@ class RecorderNode:
         self._sealer: Sealer | None = None
         self._sealing: SealingThread | None = None
         self._durable: Durable | None = None
-        self._began_ns = 0
-        self._began_utc_ns = 0
-        self._accepted_utc_ns = 0
-        self._events: list[Record] = []
-        self._refused: Refused | None = None
         self._disk_trouble: str | None = None
-        self._clock_offset: int | None = None
         self._wanted: Order | None = None
         self._recovery = Recovery()
         self._mending = asyncio.Lock()
@@ -243,12 +226,12 @@ class RecorderNode:
             raise
         async with self._cutting:
             try:
-                self._begin_tracks(opening)
+                self._cutter.begin([*opening, *self.cameras.present(), *self.observed.present()])
             except Exception as error:
                 self._failed(error)
                 raise
             self._order, self._wanted, self._sealer, self._durable = order, None, sealer, None
-            self._refused, self._disk_trouble, self._clock_offset = None, None, None
+            self._disk_trouble = None
             self.state = following(self.state, Event.STARTED)
         self.delivery.poke()
         log.info("take_started", take=sealer.folder.take)
@@ -258,17 +241,6 @@ class RecorderNode:
         if self._keys is None:
             raise Unavailable("this room has no keys of its own", code="no-key")
         return self._keys.spend()
-
-    def _begin_tracks(self, opening: list[Record]) -> None:
-        now = time.monotonic_ns()
-        pre_rolls = [begins for track in self.cameras.tracks.values() if (begins := track.pre_roll_ns(now)) is not None]
-        origin = min([*pre_rolls, now])
-        self._began_ns, self._began_utc_ns = origin, time.time_ns() - (now - origin)
-        self._accepted_utc_ns = self._began_utc_ns
-        for track in self.cameras.tracks.values():
-            track.begin(origin, now)
-        began: Record = {"monotonic": str(origin), "type": "origin", "utc": str(self._began_utc_ns)}
-        self._events = [began, *opening, *self.cameras.present(), *self.observed.present()]
 
     def _make_sealer(self, order: Order, monotonic_ns: int, utc_ns: int) -> Sealer:
         # In the sealing thread. A number that was given in vain, or a close that found no room, comes first.
@@ -292,17 +264,11 @@ class RecorderNode:
     async def _end(self, by: str | None) -> Closed:
         self.state = following(self.state, Event.STOP)
         if by is not None:
-            self._events.append({"act": "stop", "by": by, "type": "order"})
+            self._cutter.events.append({"act": "stop", "by": by, "type": "order"})
         try:
-            await self._units_end()
+            await self._cutter.units_end()
             async with self._cutting:
-                now = time.monotonic_ns()
-                for track in self.cameras.tracks.values():
-                    track.end(now)
-                closing = self._gather(now, {name: track.cut(now) for name, track in self.cameras.tracks.items()})
-            if self._refused is not None:
-                closing.events[:0] = self._refused.declaration()
-                self._refused = None
+                closing = self._cutter.end()
             return await self._sealing_thread().close(closing)
         except (Unavailable, OSError):
             self._recovery.full = True
@@ -319,13 +285,6 @@ class RecorderNode:
                 self._order, self._sealer = None, None
                 self.delivery.poke()
 
-    async def _units_end(self) -> None:
-        """Waits, at most LAST_UNIT_SECONDS, for a moment in which no picture has come in part only."""
-        for _ in range(round(LAST_UNIT_SECONDS / READ_EVERY_S)):
-            if all(track.between_units for track in self.cameras.tracks.values()):
-                return
-            await asyncio.sleep(READ_EVERY_S)
-
     def _sealing_thread(self) -> SealingThread:
         if self._sealing is None:
             raise Unavailable("the recorder is not running yet", code="room-not-ready")
@@ -341,53 +300,11 @@ class RecorderNode:
             for meter in self.cameras.meters.values():
                 meter.measure(TICK_SECONDS)
             async with self._cutting:
-                await self._cut()
-
-    async def _cut(self) -> None:
-        recording, now = self.state is State.RECORDING, time.monotonic_ns()
-        cuts = {}
-        for entry in self._entries:
-            track = self.cameras.tracks[entry.id]
-            cuts[entry.id] = track.cut(now)
-            if track.wants_key_frame:
-                self._ask_key_frame(entry.camera)
-            # A track's packets of a quarter second take a millisecond: in between, those of the others are read, and
-            # go to whoever watches.
-            await asyncio.sleep(0)
-        if recording:
-            self._offer(self._gather(now, cuts))
-
-    def _offer(self, tick: Tick) -> None:
-        events = tick.events
-        if self._refused is not None:
-            # What was refused is declared by the first tick that is taken again.
-            events = self._refused.declaration() + events
-        if self._sealing_thread().offer(Tick(tick.messages, events, tick.monotonic_ns, tick.utc_ns)):
-            self._refused, self._accepted_utc_ns = None, tick.utc_ns
-            return
-        if self._refused is None:
-            self._refused = Refused(self._accepted_utc_ns, tick.utc_ns, self._disk_trouble or "sealer-behind")
-        self._refused.add(tick)
-
-    def _gather(self, now: int, cuts: dict[str, Cut]) -> Tick:
-        """What the tracks gave, as one tick."""
-        utc = time.time_ns()
-        messages: list[Message] = []
-        events, self._events = self._events, []
-        for entry in self._entries:
-            cut = cuts[entry.id]
-            for each in cut.fragments:
-                messages += fragment_messages(entry, each)
-                if each.init is not None:
-                    self._described[entry.id] = describe_init(each.init)
-            events += [track_event(entry, event, self._began_utc_ns) for event in cut.events]
-        offset = utc - now
-        if self._clock_offset is None:
-            self._clock_offset = offset
-        elif abs(offset - self._clock_offset) > CLOCK_STEP_NS:
-            events.append({"from": str(now + self._clock_offset), "to": str(utc), "track": None, "type": "clock-step"})
-            self._clock_offset = offset
-        return Tick(messages, events, now, utc)
+                recording = self.state is State.RECORDING
+                now, cuts = await self._cutter.cut()
+                if recording:
+                    tick = self._cutter.gather(now, cuts)
+                    self._cutter.offer(tick, self._sealing_thread().offer, self._disk_trouble or "sealer-behind")
 
     # The sealing thread's word, on the loop
 
@@ -408,7 +325,7 @@ class RecorderNode:
     def _tell(self, event: Record) -> None:
         """Into the journal of the take that runs; between takes there is none, and a start tells what holds then."""
         if self.state is not State.IDLE:
-            self._events.append(event)
+            self._cutter.events.append(event)
 
     # What the room shows
 
@@ -436,7 +353,7 @@ class RecorderNode:
         return found
 
     def _is_durable(self, now: int) -> bool:
-        newest = self._began_ns if self._durable is None else self._durable.monotonic_ns
+        newest = self._cutter.began_ns if self._durable is None else self._durable.monotonic_ns
         return now - newest < DURABLE_WITHIN_NS
 
     def describe(self) -> Record:
@@ -449,7 +366,7 @@ class RecorderNode:
         return {
             "alarms": self.alarms(now),
             "cameras": [
-                self.cameras.meters[camera.id].describe(now, self._described.get(camera.video or "", {}))
+                self.cameras.meters[camera.id].describe(now, self._cutter.described.get(camera.video or "", {}))
                 | {"heard": seen.heard, "picture": seen.picture, "sound": seen.sound}
                 for camera, seen in zip(self.profile.cameras, self.readiness.seen(now), strict=True)
             ],
@@ -462,7 +379,7 @@ class RecorderNode:
             "interview": None if order is None else order.interview.hex(),
             "observed": self.observed.describe(recording=recording),
             "room": self.profile.room,
-            "since": str(self._began_utc_ns) if recording else None,
+            "since": str(self._cutter.began_utc_ns) if recording else None,
             "keys": None if self._keys is None else self._keys.count,
             "spool_free": self.readiness.free,
             "spool_minutes": None if minutes is None else round(minutes),

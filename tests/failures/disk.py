@@ -50,12 +50,12 @@ async def a_disk_that_fills_up_and_is_cleared(place: Place) -> Full:
         await until(lambda: (room.node.describe()["durable_tick"] or 0) > 2)
         spool.limit_bytes = spool.used_bytes
         with contextlib.suppress(TimeoutError):
-            await until(lambda: room.node._refused is not None or room.failures, MAX_WAITING * 0.05 * 3)
+            await until(lambda: room.node._cutter.refused is not None or room.failures, MAX_WAITING * 0.05 * 3)
         alarms = room.node.alarms(time.monotonic_ns())
         await asyncio.sleep(0.2)
         spool.limit_bytes = None
         with contextlib.suppress(TimeoutError):
-            await until(lambda: room.node._refused is None or room.failures)
+            await until(lambda: room.node._cutter.refused is None or room.failures)
         await asyncio.sleep(0.3)
         after, recording = room.node.alarms(time.monotonic_ns()), room.node.state is State.RECORDING
         if room.failures:

@@ -122,7 +122,7 @@ async def _publisher(room: Room) -> AsyncIterator[tuple[RTCPeerConnection, Line,
 
 def _endpoint(room: Room, url: str) -> WhipEndpoint:
     endpoint = WhipEndpoint(base_url=url, token_of={"wide": rig.TOKEN}.get, sink=room.node.cameras, ice=rig.LOOPBACK)
-    room.node._ask_key_frame = endpoint.key_frame
+    room.node._cutter._ask_key_frame = endpoint.key_frame
     return endpoint
 
 

@@ -21,6 +21,7 @@ from evidence_store.key_pools import POOL_SIZE
 from evidence_store.sealing import journal
 from recorder import node as noded
 from recorder import recovery, sealing_thread
+from recorder.cutter import Cutter
 from recorder.feed import Presence
 from recorder.key_pool import KeyPool
 from recorder.node import RecorderNode
@@ -320,11 +321,11 @@ async def test_a_full_spool_is_an_alarm_a_declared_gap_and_no_end(
         await until(lambda: (room.node.describe()["durable_tick"] or 0) > 2)
         before = room.node.describe()["durable_tick"]
         spool.limit_bytes = spool.used_bytes
-        await until(lambda: room.node._refused is not None)
+        await until(lambda: room.node._cutter.refused is not None)
         assert "spool-full" in room.node.alarms(time.monotonic_ns())
         await asyncio.sleep(0.2)
         spool.limit_bytes = None
-        await until(lambda: room.node._refused is None)
+        await until(lambda: room.node._cutter.refused is None)
         await room.node.end()
         assert "spool-full" not in room.node.alarms(time.monotonic_ns())
     (take,) = spool.takes()
@@ -345,7 +346,7 @@ async def test_who_watched_before_the_start_is_in_the_take(house: House, spool: 
             cameras._told(Presence("joined", viewer, "wide", 5))
             cameras._told(Presence("joined", viewer, "wide", 5))
         cameras._told(Presence("left", "b" * 32, "wide", 6))
-        assert room.node._events == [], "between takes nothing is gathered, or it grows for weeks"
+        assert room.node._cutter.events == [], "between takes nothing is gathered, or it grows for weeks"
         await room.node.begin(order)
         cameras._told(Presence("joined", "a" * 32, "wide", 5))
         cameras._deserted()
@@ -372,7 +373,7 @@ async def test_a_dead_sealing_thread_ends_the_process(house: House, spool: Spool
         await until(lambda: room.failures)
 
 
-@pytest.mark.parametrize("part", ["_gather", "_heartbeat"])
+@pytest.mark.parametrize("part", ["gather", "_heartbeat"])
 async def test_a_dead_task_ends_the_process(
     house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -381,8 +382,8 @@ async def test_a_dead_task_ends_the_process(
 
     async with running(house, spool) as room:
         await room.node.begin(order)
-        if part == "_gather":
-            monkeypatch.setattr(RecorderNode, part, broken)
+        if part == "gather":
+            monkeypatch.setattr(Cutter, part, broken)
         else:
             monkeypatch.setattr(room.node.delivery, part, broken)
             room.node.delivery._spool._highest += 1

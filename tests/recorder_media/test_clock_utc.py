@@ -11,6 +11,7 @@ import pytest
 from evidence_store.canonical import Record
 from evidence_store.media_time import MediaClock
 from evidence_store.sealing.journal import TrackEntry
+from recorder import cutter
 from recorder import node as noded
 from recorder.clock import SECOND_NS
 from recorder.spool import Spool
@@ -105,7 +106,8 @@ async def test_a_clock_that_is_led_away_in_small_steps_is_told_too(
 
     async with running(house, spool) as room:
         clocks = SimpleNamespace(time_ns=time_ns, monotonic_ns=time.monotonic_ns, monotonic=time.monotonic)
-        monkeypatch.setattr(noded, "time", clocks)
+        for each in (noded, cutter):
+            monkeypatch.setattr(each, "time", clocks)
         await room.node.begin(order)
         await until(lambda: (room.node.describe()["durable_tick"] or 0) > 20)
         await room.node.end()
