@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from evidence_store.errors import Conflict
 
@@ -43,19 +43,6 @@ class TrackCounters:
     recovered: int = 0
     malformed: int = 0
     unconnected: int = 0
-
-
-class Header(Protocol):
-    """What of an RTP header a track looks at: 16-bit sequence number, 32-bit timestamp, marker bit."""
-
-    @property
-    def sequence(self) -> int: ...
-
-    @property
-    def timestamp(self) -> int: ...
-
-    @property
-    def marker(self) -> bool: ...
 
 
 _Packet = tuple[bytes, bool, int, int, int]
@@ -163,10 +150,6 @@ class Track:
             self._tell_trailing_loss(self._timeline)
             self._timeline.disconnected()
         self._lost = self._dropped = 0
-
-    def rtp(self, header: Header, payload: bytes, arrival_ns: int) -> None:
-        """One packet. `payload` is without header, extensions and padding."""
-        self.take([(header.sequence, header.timestamp, header.marker, payload, b"")], False, arrival_ns)
 
     def take(self, packets: list[RtpPacket], in_order: bool, arrival_ns: int) -> None:
         """What was read together. `in_order`: see `recorder.peer.Sink`.

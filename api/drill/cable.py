@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from hardware.loopback_http import LoopbackServer, Request, response
+
 _CANDIDATE = re.compile(r"(?m)^(a=candidate:\S+ 1 udp \d+ )(\S+) (\d+)( typ host.*)$", re.IGNORECASE)
 RECEIVE_BUFFER = 4 << 20
-_HEAD_AT_MOST, _OFFER_AT_MOST = 16 * 1024, 64 * 1024
-_REQUEST_WITHIN = 5.0
 _PASSED_ON = ("authorization", "content-type", "accept")
 _ANSWERED = ("content-type", "location", "retry-after", "etag")
 
@@ -65,59 +65,44 @@ class Cable:
     out: bool = False
     dropped: int = 0
     _client: httpx.AsyncClient = field(default_factory=lambda: httpx.AsyncClient(trust_env=False, timeout=5.0))
-    _server: asyncio.Server | None = None
     _ends: list[_End] = field(default_factory=list)
-    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: LoopbackServer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._server = LoopbackServer(self._answer, self._broke)
 
     @property
     def url(self) -> str:
         """Where the camera publishes instead."""
-        if self._server is None:
-            raise RuntimeError("the cable is not laid")
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}{urlsplit(self.endpoint).path}"
+        return self._server.url + urlsplit(self.endpoint).path
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=_HEAD_AT_MOST)
+        await self._server.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in tuple(self._serving):
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._server.stop()
         for end in self._ends:
             end.close()
         await self._client.aclose()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-        try:
-            async with asyncio.timeout(_REQUEST_WITHIN):
-                method, headers, body = await _read_request(reader)
-            if not self.out:
-                writer.write(await self._pass_on(method, headers, body))
-                await writer.drain()
-        except (TimeoutError, ValueError, asyncio.IncompleteReadError, ConnectionError, httpx.HTTPError):
-            # To the camera that is a connection that broke: it tries again by itself.
-            self.dropped += 1
-        finally:
-            writer.close()
+    def _broke(self, _error: Exception) -> None:
+        """To the camera that is a connection that broke: it tries again by itself."""
+        self.dropped += 1
 
-    async def _pass_on(self, method: str, headers: dict[str, str], body: bytes) -> bytes:
-        wanted = {name: headers[name] for name in _PASSED_ON if name in headers}
-        reply = await self._client.request(method, self.endpoint, content=body, headers=wanted)
-        content = reply.content
-        if reply.status_code == httpx.codes.CREATED:
-            content = await self._through_here(reply.text)
-        lines = [f"{name}: {reply.headers[name]}" for name in _ANSWERED if name in reply.headers]
-        head = [f"HTTP/1.1 {reply.status_code} {reply.reason_phrase}", *lines, f"Content-Length: {len(content)}"]
-        return "\r\n".join([*head, "Connection: close", "", ""]).encode() + content
+    async def _answer(self, request: Request) -> bytes | None:
+        if self.out:
+            return None
+        wanted = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        try:
+            reply = await self._client.request(request.method, self.endpoint, content=request.body, headers=wanted)
+        except httpx.HTTPError as error:
+            raise ConnectionError("the recorder is out of reach") from error
+        content = await self._through_here(reply.text) if reply.status_code == httpx.codes.CREATED else reply.content
+        answered = {name: reply.headers[name] for name in _ANSWERED if name in reply.headers}
+        return response(f"{reply.status_code} {reply.reason_phrase}", answered, content)
 
     async def _through_here(self, answer: str) -> bytes:
         """The answer with every candidate led through a way of its own."""
@@ -154,15 +139,3 @@ class Cable:
             self.dropped += 1
         else:
             end.send(data, to)
-
-
-async def _read_request(reader: asyncio.StreamReader) -> tuple[str, dict[str, str], bytes]:
-    """Method, headers (names in lower case) and body of one HTTP/1.1 request. Raises ValueError for what is none."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-    line, *fields = head.rstrip("\r\n").split("\r\n")
-    method, _path, _version = line.split(" ")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (each.partition(":") for each in fields)}
-    length = int(headers.get("content-length", "0"))
-    if not 0 <= length <= _OFFER_AT_MOST:
-        raise ValueError("too large for an offer")
-    return method, headers, await reader.readexactly(length)

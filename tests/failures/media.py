@@ -21,7 +21,7 @@ from tests.failures.mode import Mode, Place
 from tests.recorder.test_node import running
 from tests.recorder.test_sealer import walk
 from tests.recorder_media.clips import decode, files, make_clip, paced, packets
-from tests.recorder_media.payloads import IDR, SLICE, Packet, fragments, packetise, split_lengths
+from tests.recorder_media.payloads import IDR, SLICE, Packet, fragments, give, packetise, split_lengths
 from tests.recorder_media.senders import MS, T0, Sender, gaps
 
 BEGIN_NS = 5_000 * SECOND_NS
@@ -86,7 +86,7 @@ async def a_picture_that_changes_its_size(place: Place) -> Sizes:
     track.connect("one", BEGIN_NS, SenderClock())
     track.begin(BEGIN_NS, BEGIN_NS)
     for at, packet in paced(packetise(sent), Codec.H264, BEGIN_NS):
-        track.rtp(packet, packet.payload, at)
+        give(track, packet, packet.payload, at)
     track.end(BEGIN_NS + 2 * SECOND_NS)
     cut = track.cut(BEGIN_NS + 2 * SECOND_NS)
     found = Sizes([], [], [len(clip.pictures) for clip in clips], [])
@@ -224,11 +224,11 @@ async def retransmissions_with_other_bytes_and_pictures_out_of_order(place: Plac
     cuts: list[Cut] = []
     before: list[Packet] = []
     for number, (at, packet) in enumerate(paced(packetise(clip.pictures, 65_500), Codec.H264, BEGIN_NS)):
-        track.rtp(packet, packet.payload, max(at, BEGIN_NS))
+        give(track, packet, packet.payload, max(at, BEGIN_NS))
         before = [*before[-40:], packet]
         if number % 5 == 4:
             again = random.choice(before)
-            track.rtp(again, random.randbytes(len(again.payload)), max(at, BEGIN_NS))
+            give(track, again, random.randbytes(len(again.payload)), max(at, BEGIN_NS))
         if number % 50 == 49:
             cuts.append(track.cut(max(at, BEGIN_NS)))
     end_ns = BEGIN_NS + 3 * SECOND_NS

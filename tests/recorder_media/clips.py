@@ -20,7 +20,7 @@ from recorder.clock import SECOND_NS
 from recorder.fragments import Codec, Event, Fragment
 from recorder.track import Track
 
-from .payloads import Packet, split_annex_b
+from .payloads import Packet, give, split_annex_b
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 SEI_PATTERN = "086f3693-b7b3-4f2c-9653-21492feee5b8+vidne-test-pattern"
@@ -142,7 +142,7 @@ def run(
         while now_ns >= due_ns:
             cut(due_ns)
             due_ns += cut_ns
-        tracks[name].rtp(packet, packet.payload, now_ns)
+        give(tracks[name], packet, packet.payload, now_ns)
     for track in tracks.values():
         track.end(now_ns + 1)
     cut(now_ns + 1)

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from recorder.track import Track
+
 AUD, SEI = b"\x09\xf0", b"\x06\x05\x03abc\x80"
 SPS = bytes.fromhex("6742c01ed900a02ff97011000003000100000300320f162e48")
 PPS = bytes.fromhex("68cb83cb20")
@@ -97,3 +99,8 @@ def split_obus(data: bytes) -> list[bytes]:
         obus.append(bytes((header & ~2,)) + extension + data[at : at + size])
         position = at + size
     return obus
+
+
+def give(track: Track, packet: Packet, payload: bytes, arrival_ns: int) -> None:
+    """One packet, as if it had been read alone."""
+    track.take([(packet.sequence, packet.timestamp, packet.marker, payload, b"")], False, arrival_ns)

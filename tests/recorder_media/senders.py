@@ -7,7 +7,7 @@ from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Cut, Event
 from recorder.track import Track
 
-from .payloads import IDR, PPS, SLICE, SPS, Packet, stap
+from .payloads import IDR, PPS, SLICE, SPS, Packet, give, stap
 
 MS = SECOND_NS // 1000
 T0 = 100 * SECOND_NS
@@ -28,7 +28,7 @@ class Sender:
     def packet(self, payload: bytes, *, marker: bool = True, lose: bool = False) -> None:
         if not lose:
             packet = Packet(self.sequence & 0xFFFF, self.rtp & 0xFFFFFFFF, marker, payload)
-            self.track.rtp(packet, payload, self.now_ns)
+            give(self.track, packet, payload, self.now_ns)
         self.sequence += 1
 
     def tick(self, count: int = 1) -> None:

@@ -14,7 +14,7 @@ from recorder.fragments import Codec, Event, Fragment
 from recorder.track import Track
 
 from .clips import FFMPEG, decode, make_clip
-from .payloads import packetise
+from .payloads import give, packetise
 from .senders import MS, T0
 from .two_clocks import HOUR_NS, Camera, Medium, at_rate, picture, sound
 
@@ -172,7 +172,7 @@ def test_pictures_sent_out_of_order_keep_their_order(tmp_path: Path, ppm: int) -
         for number, (time, nals) in enumerate(clip.pictures):
             now_ns = T0 + at_rate((lap * 60 + number) * SECOND_NS // 30, -ppm)
             for packet in packetise([(time + lap * 180_000, nals)], sequence):
-                track.rtp(packet, packet.payload, now_ns)
+                give(track, packet, packet.payload, now_ns)
                 sequence += 1
             sent += 1
         cut = track.cut(now_ns)

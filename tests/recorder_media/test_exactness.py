@@ -15,7 +15,7 @@ from recorder.h264_setup import avc1
 from recorder.track import Track
 
 from .clips import SEI_PATTERN, Clip, decode, files, make_clip, paced, packets, run, sent_by_ffmpeg, sound_packets
-from .payloads import Packet, packetise, split_lengths
+from .payloads import Packet, give, packetise, split_lengths
 
 BEGIN_NS = 5_000 * SECOND_NS
 VIDEO_RTP, AUDIO_RTP = 2**32 - 45_000, 2**32 - 24_000
@@ -143,7 +143,7 @@ def test_pre_roll_begins_with_the_key_frame_and_sound_since_then(clip: Clip, tmp
     arrivals = _sent(clip)
     for at, name, packet in arrivals:
         if at < start_ns:
-            tracks[name].rtp(packet, packet.payload, at)
+            give(tracks[name], packet, packet.payload, at)
     origin_ns = min(pre for track in tracks.values() if (pre := track.pre_roll_ns(start_ns)) is not None)
     assert origin_ns == pytest.approx(BEGIN_NS + SECOND_NS, abs=40_000_000)
     for track in tracks.values():

@@ -9,7 +9,7 @@ from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Cut
 from recorder.track import Track
 
-from .payloads import IDR, PPS, PPS_HD, SLICE, SPS, SPS_HD, Packet, fragments
+from .payloads import IDR, PPS, PPS_HD, SLICE, SPS, SPS_HD, Packet, fragments, give
 from .senders import MS, T0, Sender, begun, cut_now, gaps, of_type, picture_track, times
 
 
@@ -72,7 +72,7 @@ def test_what_comes_again_in_time_is_no_loss() -> None:
     kept = Packet(sender.sequence & 0xFFFF, sender.rtp & 0xFFFFFFFF, True, SLICE)
     sender.send(1, lose=True)
     sender.send(2)
-    track.rtp(kept, kept.payload, sender.now_ns)
+    give(track, kept, kept.payload, sender.now_ns)
     cut = cut_now(sender)
     assert times(cut) == [index * 3000 for index in range(6)]
     assert gaps(cut) == []
@@ -127,7 +127,7 @@ def test_a_reconnect_is_a_gap_and_a_new_mapping_on_the_same_timeline() -> None:
     track.disconnect(sender.now_ns)
     track.disconnect(sender.now_ns)
     away_ns = sender.now_ns + 3 * SECOND_NS
-    track.rtp(Packet(0, 0, True, SLICE), SLICE, away_ns)
+    give(track, Packet(0, 0, True, SLICE), SLICE, away_ns)
     assert track.counters.unconnected == 1
     track.connect("two", away_ns, SenderClock())
     again = Sender(track, now_ns=away_ns, rtp=77, sequence=5)
@@ -267,7 +267,7 @@ def test_a_camera_that_comes_back_in_another_codec_goes_on_in_a_new_epoch() -> N
     track.connect("two", sender.now_ns, SenderClock(), codec=Codec.VP8)
     key = b"\x10\x10\x02\x00\x9d\x01\x2a\x80\x02\x68\x01" + bytes(50)
     for number, payload in enumerate((key, b"\x10\x31" + bytes(40))):
-        track.rtp(Packet(number, number * 3000, True, payload), payload, sender.now_ns + number * 33 * MS)
+        give(track, Packet(number, number * 3000, True, payload), payload, sender.now_ns + number * 33 * MS)
     cut = track.cut(sender.now_ns + 66 * MS)
     assert [(each.epoch, each.codec, each.samples) for each in cut.fragments] == [
         (0, "avc1.42c01e", 30),

@@ -13,7 +13,7 @@ from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Cut, Event, Fragment
 from recorder.track import Track
 
-from .payloads import IDR, PPS, SLICE, SPS, Packet, packetise, stap
+from .payloads import IDR, PPS, SLICE, SPS, Packet, give, packetise, stap
 from .senders import MS, T0, UNIX_NS
 
 HOUR_NS = 3600 * SECOND_NS
@@ -78,11 +78,11 @@ class Medium:
             self._packet(timestamp, False, self.sounds[number % len(self.sounds)], arrival_ns)
             return
         for each in packetise([(timestamp, self.pictures[number % len(self.pictures)])], self.sequence):
-            self.track.rtp(each, each.payload, arrival_ns)
+            give(self.track, each, each.payload, arrival_ns)
             self.sequence += 1
 
     def _packet(self, timestamp: int, marker: bool, payload: bytes, arrival_ns: int) -> None:
-        self.track.rtp(Packet(self.sequence & 0xFFFF, timestamp, marker, payload), payload, arrival_ns)
+        give(self.track, Packet(self.sequence & 0xFFFF, timestamp, marker, payload), payload, arrival_ns)
         self.sequence += 1
 
     def take(self, cut: Cut) -> None:
