@@ -8,18 +8,16 @@ together to a millisecond a picture, since a browser would otherwise show them a
 from __future__ import annotations
 
 import secrets
-import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from recorder.codecs import WAYS
 from recorder.fragments import Codec as Format
-from recorder.rtp import parse_rtp
+from recorder.rtp import HEADER, parse_rtp
 from recorder.sdp import Codec
 
 REMEMBERED = 2048
 """Packets of a track that can be sent again, and that a joiner's burst may hold."""
-_HEADER = struct.Struct("!BBHLL")
 _SEQUENCE, _TIMESTAMP = 0xFFFF, 0xFFFFFFFF
 _SQUEEZED_TICKS = 90  # 1 ms of video's 90 kHz
 
@@ -137,7 +135,7 @@ class Renumbering:
         if self._span < 0:
             return []
         written: list[tuple[bytes, bytes]] = []
-        newest, sequence_offset, pack = self._newest, self._sequence_offset, _HEADER.pack
+        newest, sequence_offset, pack = self._newest, self._sequence_offset, HEADER.pack
         for item in items:
             sequence, timestamp, marker, payload = item
             ahead = (sequence - newest) & _SEQUENCE
@@ -163,7 +161,7 @@ class Renumbering:
         if item is None:
             return None
         second = self._payload_type | (0x80 if item.marker else 0)
-        return _HEADER.pack(0x80, second, sequence & _SEQUENCE, self._stamp(item.timestamp), self.ssrc), item.payload
+        return HEADER.pack(0x80, second, sequence & _SEQUENCE, self._stamp(item.timestamp), self.ssrc), item.payload
 
     def clock(self, source: Source, now_ns: int) -> tuple[int, int] | None:
         """NTP and this viewer's RTP time of now, on the camera's clock; None while the camera has not told it."""

@@ -99,6 +99,8 @@ class WhepEndpoint:
         except BaseException:
             made.end("abandoned")
             raise
+        if made.session not in self._sessions:  # ended while it was being answered: nobody would take it out again
+            return self._refusal(Unavailable("The monitor room is closing.", code="overloaded"))
         self._fanout.join(made)
         return Reply(HTTPStatus.CREATED, {"Content-Type": SDP, **self._headers(session)}, answer.encode())
 
@@ -189,6 +191,8 @@ class WhepEndpoint:
         answer = parse_offer(body)
         await session.viewer.accept(answer)
         session.ice.ufrag = next(section.ufrag or "" for section in answer.sections if not section.disabled)
+        if session.viewer.session not in self._sessions:
+            raise NotFound("There is no such session; it may have ended.", code="no-session")
         self._fanout.join(session.viewer)
 
     def renew(self, camera: str, session: str, authorization: str | None) -> Reply:

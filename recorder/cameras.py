@@ -124,12 +124,13 @@ class Cameras:
         if meter is None:
             return
         meter.connection = connection
-        meter.feed = self.feed.announce(connection.camera, connection.codecs)
         meter.sources, meter.sender = {}, SenderClock()
         now, sender = time.monotonic_ns(), meter.sender
         for kind, sent in connection.codecs.items():
             if (track := self._track(connection, kind)) is not None:
                 track.connect(connection.id, now, sender, sent.parameter_sets, Codec(sent.name.lower()))
+        # Only now: what still waited in the tracks was shown to the watch under its own index.
+        meter.feed = self.feed.announce(connection.camera, connection.codecs)
         self._tell(connection_event(connection, connected=True))
 
     def rtp(
@@ -162,9 +163,9 @@ class Cameras:
         if source in known:
             return source == known[-1]
         meter.sources[kind] = [*known[-_SOURCES:], source]
-        meter.feed = self.feed.announce(connection.camera, connection.codecs)
         if track is not None:
             track.connect(connection.id, arrival_ns, meter.sender, connection.codecs[kind].parameter_sets)
+        meter.feed = self.feed.announce(connection.camera, connection.codecs)
         return True
 
     def sender_report(self, connection: Connection, kind: Kind, ntp: int, rtp: int, arrival_ns: int) -> None:
@@ -183,12 +184,12 @@ class Cameras:
         meter = self.meters.get(connection.camera)
         if meter is None or meter.connection is None or meter.connection.id != connection.id:
             return
-        meter.connection, meter.feed = None, {}
-        self.feed.withdraw(connection.camera)
         now = time.monotonic_ns()
         for kind in connection.codecs:
             if (track := self._track(connection, kind)) is not None:
                 track.disconnect(now)
+        meter.connection, meter.feed = None, {}
+        self.feed.withdraw(connection.camera)
         self._tell(connection_event(connection, connected=False, reason=reason))
 
     def _track(self, connection: Connection, kind: Kind) -> Track | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
@@ -21,6 +22,17 @@ from recorder.ticker import Refused, describe_init, fragment_messages, track_eve
 
 CLOCK_STEP_NS = 50_000_000
 LAST_UNIT_SECONDS = 0.1
+
+
+class Moment(NamedTuple):
+    """Both of this machine's clocks, read together, ns: what lies between two readings would look like a step."""
+
+    monotonic_ns: int
+    utc_ns: int
+
+    @classmethod
+    def now(cls) -> Moment:
+        return cls(time.monotonic_ns(), time.time_ns())
 
 
 class Cutter:
@@ -40,10 +52,10 @@ class Cutter:
 
     def begin(self, opening: list[Record]) -> None:
         """A take runs from here on, from the oldest picture in memory that one can begin with."""
-        now = time.monotonic_ns()
+        now, utc = Moment.now()
         pre_rolls = [begins for track in self._tracks.values() if (begins := track.pre_roll_ns(now)) is not None]
         origin = min([*pre_rolls, now])
-        self.began_ns, self.began_utc_ns = origin, time.time_ns() - (now - origin)
+        self.began_ns, self.began_utc_ns = origin, utc - (now - origin)
         self._accepted_utc_ns = self.began_utc_ns
         self.refused, self._clock_offset = None, None
         for track in self._tracks.values():
@@ -51,23 +63,23 @@ class Cutter:
         began: Record = {"monotonic": str(origin), "type": "origin", "utc": str(self.began_utc_ns)}
         self.events = [began, *opening]
 
-    async def cut(self) -> tuple[int, dict[str, Cut]]:
-        """What each track has for a tick, and of when (monotonic ns). Between takes there is nothing to gather."""
-        now = time.monotonic_ns()
+    async def cut(self) -> tuple[Moment, dict[str, Cut]]:
+        """What each track has for a tick, and of when. Between takes there is nothing to gather."""
+        moment = Moment.now()
         cuts = {}
         for entry in self._entries:
             track = self._tracks[entry.id]
-            cuts[entry.id] = track.cut(now)
+            cuts[entry.id] = track.cut(moment.monotonic_ns)
             if track.wants_key_frame:
                 self._ask_key_frame(entry.camera)
             # A track's packets of a quarter second take a millisecond: in between, those of the others are read, and
             # go to whoever watches.
             await asyncio.sleep(0)
-        return now, cuts
+        return moment, cuts
 
-    def gather(self, now: int, cuts: dict[str, Cut]) -> Tick:
+    def gather(self, moment: Moment, cuts: dict[str, Cut]) -> Tick:
         """What the tracks gave, as one tick."""
-        utc = time.time_ns()
+        now, utc = moment
         messages: list[Message] = []
         events, self.events = self.events, []
         for entry in self._entries:
@@ -107,10 +119,11 @@ class Cutter:
 
     def end(self) -> Tick:
         """The take is over: what is left of it."""
-        now = time.monotonic_ns()
+        moment = Moment.now()
         for track in self._tracks.values():
-            track.end(now)
-        closing = self.gather(now, {name: track.cut(now) for name, track in self._tracks.items()})
+            track.end(moment.monotonic_ns)
+        cuts = {name: track.cut(moment.monotonic_ns) for name, track in self._tracks.items()}
+        closing = self.gather(moment, cuts)
         if self.refused is not None:
             closing.events[:0] = self.refused.declaration()
             self.refused = None

@@ -124,9 +124,11 @@ class Segments:
                     end += 1
                 if end < most and sizes[end] < size:
                     end += 1
-            if not self._send([slots.memory[i * SLOT : i * SLOT + sizes[i]] for i in range(sent, end)], size, to):
-                return sent
-            sent = end
+            together = self._together
+            if self._send([slots.memory[i * SLOT : i * SLOT + sizes[i]] for i in range(sent, end)], size, to):
+                sent = end
+            elif self._together == together:
+                break
         return sent
 
     def _send(self, parts: list[memoryview], size: int, to: Address) -> bool:
@@ -138,7 +140,6 @@ class Segments:
         except OSError as error:
             if len(parts) > 1 and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT):
                 self._together = False  # a kernel, a card or a way that can't: one by one from now on
-                return all(self._send([part], size, to) for part in parts)
             # Full, or the other side cannot be reached just now: consent checks end a connection, not one packet.
             return False
         return True

@@ -105,8 +105,10 @@ class FeedClient:
     def want(self, track: int, wanted: bool) -> None:
         """Whether the track's packets should come; to be said anew for each index. Lost while the recorder is away."""
         if self._socket is not None:
-            with contextlib.suppress(OSError):  # the reader sees a broken link; its tracks are told anew
+            try:
                 self._socket.send(HEAD.pack(WANT, track, time.monotonic_ns()) + bytes([wanted]))
+            except OSError:
+                self._broken.set()  # full or gone: all is told anew by a new connection
 
     def presence(self, presence: Presence) -> None:
         """Reports a joining or leaving; kept while the recorder is out of reach, the oldest of 512 given up first."""

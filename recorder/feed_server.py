@@ -113,9 +113,12 @@ class FeedServer:
             self._tracks[index] = FeedTrack(index, camera, codec)
             self._kept[index] = deque(maxlen=KEPT_PACKETS)
             made[kind] = index
+        before = self.wanted
         for wants in self._monitors.values():
             wants.intersection_update(self._tracks)
         self._tell()
+        if self.wanted != before:
+            self._watched(self.wanted)
         return made
 
     def withdraw(self, camera: str) -> None:
@@ -187,7 +190,7 @@ class FeedServer:
         if not wanted or track not in self._tracks:
             wants.discard(track)
         elif track not in wants:
-            kept = list(self._kept[track])
+            kept = _newest(self._kept[track], monitor.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2)
             now_ns = time.monotonic_ns()
             self._send_batches(monitor, [batch(track, kept[at : at + 64], now_ns) for at in range(0, len(kept), 64)])
             if track in self._reports:
@@ -228,6 +231,8 @@ class FeedServer:
             monitor.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
         except PermissionError:
             monitor.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+            if (got := monitor.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)) < _SEND_BUFFER:
+                log.warning("feed-send-buffer-capped", got=got, wanted=_SEND_BUFFER, remedy="sysctl net.core.wmem_max")
         self._monitors[monitor] = set()
         asyncio.get_running_loop().add_reader(monitor, self._hear, monitor)
         self._tell(monitor)
@@ -290,3 +295,14 @@ class FeedServer:
             self._cut(monitor)
             return
         self._presence(presence)
+
+
+def _newest(kept: deque[bytes], octets: int) -> list[bytes]:
+    """The last packets that fit: of more than the socket takes, the newest would be dropped, with the key frame."""
+    found: list[bytes] = []
+    for packet in reversed(kept):
+        octets -= len(packet)
+        if octets < 0:
+            break
+        found.append(packet)
+    return found[::-1]

@@ -266,8 +266,9 @@ class RecorderNode:
         if by is not None:
             self._cutter.events.append({"act": "stop", "by": by, "type": "order"})
         try:
-            await self._cutter.units_end()
             async with self._cutting:
+                # Held while it waits too: a tick in between would cut what belongs to this take's last one.
+                await self._cutter.units_end()
                 closing = self._cutter.end()
             return await self._sealing_thread().close(closing)
         except (Unavailable, OSError):
@@ -301,9 +302,9 @@ class RecorderNode:
                 meter.measure(TICK_SECONDS)
             async with self._cutting:
                 recording = self.state is State.RECORDING
-                now, cuts = await self._cutter.cut()
+                moment, cuts = await self._cutter.cut()
                 if recording:
-                    tick = self._cutter.gather(now, cuts)
+                    tick = self._cutter.gather(moment, cuts)
                     self._cutter.offer(tick, self._sealing_thread().offer, self._disk_trouble or "sealer-behind")
 
     # The sealing thread's word, on the loop

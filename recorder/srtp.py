@@ -26,7 +26,8 @@ class Cipher:
         self._session = session  # owns the keys; freed with it
         self.srtp = session._srtp[0]
         self.length = _FFI.new("int *")
-        self._own = Slots()
+        self._one = _FFI.new("char[]", SLOT)
+        self._one_octets = _FFI.buffer(self._one)
         self._pointers: tuple[Slots, list[Any]] | None = None
 
     def pointers(self, slots: Slots) -> list[Any]:
@@ -45,9 +46,9 @@ class Cipher:
         size = len(packet)
         if size > LARGEST:
             return None
-        self._own.octets[0:size] = packet
-        size = self.run(function, self.pointers(self._own)[0], size)
-        return self._own.octets[0:size] if size else None
+        self._one_octets[0:size] = packet
+        size = self.run(function, self._one, size)
+        return bytes(self._one_octets[0:size]) if size else None
 
     def close_all(self, slots: Slots, packets: Sequence[tuple[bytes, bytes]]) -> list[int]:
         """Header and payload of each, at most 64, put into the slots and protected there: their sizes.

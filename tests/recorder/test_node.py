@@ -21,8 +21,10 @@ from evidence_store.key_pools import POOL_SIZE
 from evidence_store.sealing import journal
 from recorder import node as noded
 from recorder import recovery, sealing_thread
+from recorder.clock import SenderClock
 from recorder.cutter import Cutter
 from recorder.feed import Presence
+from recorder.fragments import Cut
 from recorder.key_pool import KeyPool
 from recorder.node import RecorderNode
 from recorder.peer import Connection
@@ -107,6 +109,51 @@ async def test_a_take_from_start_to_stop(house: House, spool: Spool, order: Orde
         assert (closed.take, room.node.state) == (1, State.IDLE)
     (take,) = spool.takes()
     assert walk(house, take, order).close is not None
+
+
+async def test_a_stop_halfway_through_a_picture_loses_nothing_that_came(
+    house: House, spool: Spool, order: Order
+) -> None:
+    """The last picture is waited for: a tick that is due meanwhile takes nothing of what the last one has to hold."""
+    async with running(house, spool) as room:
+        tracks, sender = room.node.cameras.tracks, SenderClock()
+        now = time.monotonic_ns()
+        for name in ("wide-video", "wide-audio"):
+            tracks[name].connect("one", now, sender)
+        await room.node.begin(order)
+        await until(lambda: (room.node.describe()["durable_tick"] or 0) > 1)
+        given = 40
+        for number in range(given):
+            tracks["wide-audio"].take([(number, number * 960, True, b"\xf8\xff\xfe", b"")], True, time.monotonic_ns())
+        # The first part of a picture, whose end never comes.
+        tracks["wide-video"].take([(0, 0, False, b"\x7c\x85" + bytes(100), b"")], True, time.monotonic_ns())
+        await room.node.end()
+    (take,) = spool.takes()
+    messages = [each for tick in walk(house, take, order).ticks for each in tick["messages"] if each["kind"] == "media"]
+    assert sum(each["about"]["samples"] for each in messages if each["track"] == 1) == given
+
+
+async def test_a_loop_that_is_held_up_while_it_cuts_is_no_step_of_the_clock(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(house, spool) as room:
+        await room.node.begin(order)
+        await until(lambda: (room.node.describe()["durable_tick"] or 0) > 1)
+        track = room.node.cameras.tracks["wide-video"]
+        cut = track.cut
+
+        def slowly(now_ns: int) -> Cut:
+            time.sleep(0.08)
+            return cut(now_ns)
+
+        monkeypatch.setattr(track, "cut", slowly)
+        before = room.node.describe()["durable_tick"]
+        await until(lambda: room.node.describe()["durable_tick"] > before + 3)
+        monkeypatch.undo()
+        await room.node.end()
+    (take,) = spool.takes()
+    events = [event for tick in walk(house, take, order).ticks for event in tick["events"]]
+    assert [event for event in events if event["type"] == "clock-step"] == []
 
 
 async def test_a_second_start_changes_nothing_of_the_first(house: House, spool: Spool, order: Order) -> None:
