@@ -20,12 +20,15 @@ from evidence_store.sealing import journal
 
 NOTE_TYPE: Final = "vidne/note/1"
 
+LONGEST = 500
+"""Characters of a note, as its writer was told."""
+
 
 class RoomNotes:
     def __init__(self, book: Book) -> None:
         self._book = book
 
-    def enter(self, data: bytes) -> None:
+    def enter(self, delivered_as: str, data: bytes) -> None:
         """However often it comes, it is one event, whose id is the note's. Format: docs/formats/journal.md#notes.
 
         Raises InvalidInput, NotPermitted, SignatureInvalid, NotFound for an interview that is not here.
@@ -37,7 +40,7 @@ class RoomNotes:
             interview_id = str(record["interview"])
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("not a note", code="note-form") from error
-        if record.get("type") != NOTE_TYPE or not text:
+        if record.get("type") != NOTE_TYPE or not 0 < len(text) <= LONGEST or name != delivered_as:
             raise InvalidInput("not a note", code="note-form")
         with self._book.writing() as entry:
             device = entry.session.get(DeviceRow, enrolment)

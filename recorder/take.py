@@ -21,7 +21,7 @@ class State(enum.StrEnum):
     """The number is being made durable and the start record signed."""
     RECORDING = "recording"
     STOPPING = "stopping"
-    """No more media is taken in; what waits is sealed and the close is signed."""
+    """The last pictures are waited for, for 0.1 s; what waits is sealed and the close is signed."""
 
 
 class Event(enum.StrEnum):

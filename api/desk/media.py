@@ -201,7 +201,7 @@ def _told(session: Session, take: TakeRow, verb: Verb) -> Iterator[Record]:
     )
     for text in session.scalars(query):
         details = parse(text.encode())
-        if details["take"] == take.n:
+        if (details["enrolment"], details["take"]) == (take.enrolment, take.n):
             yield details
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, cast
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -97,11 +97,14 @@ class Cable:
             return None
         wanted = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         try:
-            reply = await self._client.request(request.method, self.endpoint, content=request.body, headers=wanted)
+            there = urljoin(self.endpoint, request.path)
+            reply = await self._client.request(request.method, there, content=request.body, headers=wanted)
         except httpx.HTTPError as error:
             raise ConnectionError("the recorder is out of reach") from error
         content = await self._through_here(reply.text) if reply.status_code == httpx.codes.CREATED else reply.content
         answered = {name: reply.headers[name] for name in _ANSWERED if name in reply.headers}
+        if "location" in answered:
+            answered["location"] = urljoin(self._server.url, urlsplit(answered["location"]).path)
         return response(f"{reply.status_code} {reply.reason_phrase}", answered, content)
 
     async def _through_here(self, answer: str) -> bytes:

@@ -17,7 +17,7 @@ from hardware.profile import Camera
 
 
 def programs(settings: Settings, *, room: bool, web: bool) -> list[Program]:
-    """What has to run. Tokens are made here, so that no two processes make them at once."""
+    """What has to run; the tokens that processes share are made here."""
     secrets, environment = Secrets(settings.run_folder), settings.environment()
     for name in ("room", "monitor", "delivery", "enrolment"):
         secrets.token(name)

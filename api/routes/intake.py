@@ -96,7 +96,7 @@ def intake_router(
 
     @router.put("/notes/{note}")
     async def note(request: Request, note: Note) -> Response:
-        await run_in_threadpool(notes.enter, await delivered(request))
+        await run_in_threadpool(notes.enter, note, await delivered(request))
         return JSONResponse({"ok": True})
 
     @router.put("/takes/{enrolment}/{take}/start")

@@ -168,10 +168,10 @@ class RoomPage:
     def _code_form(self, request: Request, problem: Problem | None) -> Response:
         return self._render(request, "room_code.html", 200 if problem is None else problem.status, problem=problem)
 
-    def _page(self, request: Request, problem: Problem | None, noted: bool = False) -> Response:
+    def _page(self, request: Request, problem: Problem | None, noted: bool = False, typed: str = "") -> Response:
         return self._render(
             request, "room_page.html", 200 if problem is None else problem.status,
-            state=self._state(), problem=problem, watching=Watching(), last=self._last, noted=noted,
+            state=self._state(), problem=problem, watching=Watching(), last=self._last, noted=noted, typed=typed,
         )  # fmt: skip
 
     async def _fragment(self, request: Request) -> Response:
@@ -190,23 +190,24 @@ class RoomPage:
 
     # What it does
 
+    def _refused(self, request: Request, error: VidneError | OSError, typed: str = "") -> Response:
+        """The page with what went wrong; a disk that fails is said like one that is full. `typed` is not lost."""
+        said = error if isinstance(error, VidneError) else NoSpace("the disk fails", code="no-space")
+        return self._page(request, problem_of(said), typed="" if said.code == "cpr-number" else typed)
+
     async def _start(self, request: Request) -> Response:
         try:
             await self._node.begin_alone()
-        except VidneError as error:
-            return self._page(request, problem_of(error))
-        except OSError:
-            return self._page(request, problem_of(NoSpace("the disk fails", code="no-space")))
+        except (VidneError, OSError) as error:
+            return self._refused(request, error)
         return RedirectResponse("/", 303)
 
     async def _stop(self, request: Request) -> Response:
         interview = self._node.describe()["interview"]
         try:
             closed = await self._node.end(BY_ROOM)
-        except VidneError as error:
-            return self._page(request, problem_of(error))
-        except OSError:
-            return self._page(request, problem_of(NoSpace("the disk fails", code="no-space")))
+        except (VidneError, OSError) as error:
+            return self._refused(request, error)
         self._last = LastTake(bytes.fromhex(interview or ""), closed.take, closed.durable.head)
         return RedirectResponse("/kvittering", 303)
 
@@ -220,13 +221,13 @@ class RoomPage:
         about = self._last
         if described["interview"] is not None and described["take"] is not None:
             about = LastTake(bytes.fromhex(described["interview"]), described["take"], b"")
+        text, utc_ns = _field(request.state.body, "reason"), int(self._now() * 1e9)
         try:
             if about is None:
                 raise Unavailable("nothing has been recorded that a note could be about", code="unavailable")
-            text, utc_ns = _field(request.state.body, "reason"), int(self._now() * 1e9)
             await asyncio.to_thread(self._notes.write, text, about.interview, about.number, utc_ns)
-        except VidneError as error:
-            return self._page(request, problem_of(error))
+        except (VidneError, OSError) as error:
+            return self._refused(request, error, text)
         return self._page(request, None, noted=True)
 
     # The live picture

@@ -54,7 +54,9 @@ def test_a_note_that_its_device_did_not_sign_is_refused(house: House, order: Ord
     data = house.device().note("ab" * 16, order.interview, 1, WHY, BEGAN)
     record, signatures = journal.decode_envelope(data)
     with pytest.raises(SignatureInvalid):
-        house.store.notes.enter(canonical({"record": {**record, "text": "Noget andet"}, "signatures": signatures}))
+        house.store.notes.enter(
+            record["id"], canonical({"record": {**record, "text": "Noget andet"}, "signatures": signatures})
+        )
     assert house.custody(Verb.INTERVIEW_EXPLAINED) == []
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CONFINED = """
-import ctypes, errno, json, os, socket, sys
+import ctypes, errno, json, os, resource, socket, sys, threading
 from api.processes.confine import confine
 done = confine()
 def refused(act):
@@ -21,6 +21,12 @@ def refused(act):
     except OSError as error:
         return error.errno in (errno.EPERM, errno.EACCES)
     return False
+def alive():
+    said = []
+    thread = threading.Thread(target=said.append, args=(True,))
+    thread.start()
+    thread.join()
+    return bool(said)
 libc = ctypes.CDLL(None, use_errno=True)
 def fork_and_execute():
     if libc.execve(b"/bin/true", None, None):
@@ -32,6 +38,12 @@ print(json.dumps({
     "list": refused(lambda: os.listdir("/")),
     "internet": refused(lambda: socket.socket(socket.AF_INET)),
     "program": refused(fork_and_execute),
+    "signal": refused(lambda: os.kill(int(sys.argv[4]), 9)),
+    "limit": refused(lambda: resource.prlimit(int(sys.argv[4]), resource.RLIMIT_FSIZE, (0, 0))),
+    "priority": refused(lambda: os.setpriority(os.PRIO_PROCESS, int(sys.argv[4]), 19)),
+    "mode": refused(lambda: os.chmod(sys.argv[5], 0)),
+    "process": refused(os.fork),
+    "thread": alive(),
     "local": not refused(lambda: socket.socket(socket.AF_UNIX).connect(sys.argv[3])),
 }))
 """
@@ -54,12 +66,19 @@ def test_no_file_no_network_no_program(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "feed"))
         listener.listen()
-        command = [sys.executable, "-c", CONFINED, *(str(tmp_path / name) for name in ("key", "new", "feed"))]
-        done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+        paths = [str(tmp_path / name) for name in ("key", "new", "feed")]
+        with subprocess.Popen(["sleep", "60"]) as neighbour:
+            command = [sys.executable, "-c", CONFINED, *paths, str(neighbour.pid), str(tmp_path)]
+            done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+            assert neighbour.poll() is None
+            neighbour.kill()
     found = json.loads(done.stdout.splitlines()[-1])
     assert "seccomp" in found["by"]
     assert found["internet"]
     assert found["program"]
+    for what in ("signal", "limit", "priority", "mode", "process"):
+        assert found[what], f"{what}: a neighbour of the same user, such as the recorder, could be stopped by it"
+    assert found["thread"]
     assert found["local"], "the recorder's feed is still within reach"
     if "landlock" not in found["by"]:
         pytest.skip("this kernel has no Landlock: files are not forbidden here, which the process logs")
