@@ -98,13 +98,17 @@ class ContentWatch:
         self._fed = False
         self._ahead_ns: int | None = None
 
-    def tick(self, now_ns: int, utc_ns: int) -> None:
-        """Now, by both clocks: several times a second, before what came since the last one is handed in."""
+    def tick(self, now_ns: int, utc_ns: int, *, behind: bool = False) -> None:
+        """Now, by both clocks: several times a second, before what came since the last one is handed in. `behind`: what
+        came lately has not been handed in yet, since others wanted the processor."""
         self._ahead_ns = utc_ns - now_ns
         if not self._fed:
             return
         for judge in self._judges.values():
-            self._say(judge.tick(now_ns))
+            if behind:
+                judge.behind(now_ns)
+            else:
+                self._say(judge.tick(now_ns))
 
     def tracks(self, tracks: Mapping[int, FeedTrack], now_ns: int, *, connected: bool = True) -> None:
         """All that is live now. Not connected: the recorder is out of reach, and nothing can be said."""

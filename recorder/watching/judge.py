@@ -67,6 +67,7 @@ class Judge:
     heard_ns: int
     frame_rate: int | None = None
     _conditions: dict[Kind, _Condition] = field(default_factory=dict)
+    _blind_ns: int = 0
 
     def heard(self, at_ns: int) -> list[Observation]:
         """A unit came."""
@@ -76,11 +77,18 @@ class Judge:
 
     def tick(self, now_ns: int) -> list[Observation]:
         """Time has passed. A track that has ceased to come is lost, and what else was said of it is over."""
-        since = self.heard_ns
+        since = max(self.heard_ns, self._blind_ns)
         found = self._judge(self._lost, True, now_ns, self._silence_ms(now_ns), since)
         if found:
             found[:0] = self.lapse(since)
         return found
+
+    def behind(self, now_ns: int) -> None:
+        """Whoever watches has not seen what came up to now: that nothing was seen says nothing of the camera."""
+        self._blind_ns = now_ns
+        lost = self._conditions.get(self._lost)
+        if lost is not None and not lost.open:
+            lost.wrong_since_ns = None
 
     def lapse(self, at_ns: int) -> list[Observation]:
         """Nothing comes that could be judged: what is open ends, but for the loss itself."""

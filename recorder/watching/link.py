@@ -15,11 +15,13 @@ from recorder.watching.content import ContentWatch
 from recorder.watching.decode import Unit
 from recorder.watching.door import LARGEST_UNIT, OBSERVATION, UNIT, WATCH
 from recorder.watching.judge import Observation
+from recorder.watching.kinds import SECOND_NS
 from recorder.watching.messages import KEY, WHOLE, observation_body
 from recorder.watching.messages import UNIT as UNIT_HEAD
 
 _AT_ONCE = 64
 _WAITING = 256
+BEHIND_NS = SECOND_NS
 
 
 class WatchLink(FeedClient):
@@ -40,10 +42,24 @@ class WatchLink(FeedClient):
         self._content = watch(self._say)
         self._said: deque[bytes] = deque(maxlen=_WAITING)
         self._buffer = bytearray(LARGEST_UNIT)
+        self._taken_ns = 0
+        """When the unit that was taken last came."""
 
     def tick(self, now_ns: int, utc_ns: int) -> None:
-        self._content.tick(now_ns, utc_ns)
+        self._content.tick(now_ns, utc_ns, behind=self._behind(now_ns))
         self._hand_over()
+
+    def _behind(self, now_ns: int) -> bool:
+        """Takes some of what waits. Whether more does, and what was taken last is old: this process gets only what
+        nobody else wants, and must not take its own absence for a camera's."""
+        if self._socket is None:
+            return False
+        self._hear(self._socket)
+        try:
+            waits = bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False  # nothing waits, or the link is broken, which its reader sees
+        return waits and now_ns - self._taken_ns > BEHIND_NS
 
     def well(self) -> None:
         """Says that the watch is there; lost without a word when the recorder is out of reach."""
@@ -96,4 +112,5 @@ class WatchLink(FeedClient):
             return
         number, flags, rtp = UNIT_HEAD.unpack_from(body)
         unit = Unit(number, bool(flags & KEY), bool(flags & WHOLE), rtp, body[UNIT_HEAD.size :])
+        self._taken_ns = arrival_ns
         self._content.unit(track, unit, arrival_ns)

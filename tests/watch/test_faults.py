@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from recorder.rtp import RtpPacket
 from recorder.watching.kinds import Kind
-from tests.watch.film import BEGIN, END, SECONDS, WHILE, make_film, room, rtp_of
+from tests.recorder_media.payloads import IDR, PPS, SLICE, SPS, stap
+from tests.watch.film import BEGIN, END, SECOND, SECONDS, UTC_AHEAD, WHILE, make_film, room, rtp_of
 
 WITHIN = 5.0
 
@@ -83,3 +85,25 @@ async def test_a_cameras_clock_against_ours(off: float, seen: bool, tmp_path: Pa
         if seen:
             assert told[0][1] <= WITHIN
             assert told[0][2]["measure"] == pytest.approx(off * 1000, abs=2)
+
+
+@pytest.mark.parametrize("seconds", [6, 60])
+async def test_a_watch_that_gets_no_processor_takes_nobody_for_lost(seconds: int, tmp_path: Path) -> None:
+    """It runs only when nobody else wants to: what waits for it, or was dropped meanwhile, was there all the same."""
+    async with room(tmp_path) as watched:
+        connection, number = watched.connect(), 0
+        await watched.pass_on()
+        for picture in range(30 * seconds):
+            watched.now_ns += SECOND // 30
+            for payload in (stap(SPS, PPS), IDR) if picture % 30 == 0 else (SLICE,):
+                marker = payload in (IDR, SLICE)
+                packet: RtpPacket = (number & 0xFFFF, picture * 3000, marker, payload, b"")
+                watched.cameras.rtp(connection, "video", [packet], False, watched.now_ns)
+                number += 1
+            watched.cameras.tracks["wide-video"].cut(watched.now_ns)
+        watched.link.tick(watched.now_ns, watched.now_ns + UTC_AHEAD)
+        for _ in range(100):
+            await watched.pass_on()
+        assert watched.told("camera-lost") == []
+        await watched.wait(3.5)
+        assert [act for act, _, _ in watched.told("camera-lost")] == ["began"], "and when it is lost, it is told"
