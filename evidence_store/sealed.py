@@ -34,8 +34,9 @@ Media = tuple[int, int] | None
 Stretch = tuple[TakeRow, Media, dict[str, int]]
 """A take that has a start, its media, and where each track's media ends if a crash ended the take."""
 
-HOLE_NS: Final = 500_000_000
-"""A track that ends so much before the others was gone: docs/formats/manifest.md."""
+HOLE_NS: Final = 40_000_000
+"""A track that ends so much before the others lost more than a unit to the crash: it was gone, or what came of it
+waited for a packet to be sent again. docs/formats/manifest.md."""
 
 
 def takes_of(session: Session, interview: str) -> list[TakeRow]:

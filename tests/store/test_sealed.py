@@ -110,20 +110,23 @@ def test_an_end_that_crashed_and_never_came_back_is_a_gap_without_an_end(
     assert (left["from"], left["to"]) == (str(BEGAN + 4 * TICK_NS), None)
 
 
-def test_a_track_that_was_gone_before_the_crash_has_its_own_gap_from_there(
-    house: House, spool: Spool, order: Order
+@pytest.mark.parametrize("whole_ticks", [4, 9], ids=["gone", "held up behind a lost packet"])
+def test_a_track_that_ended_before_the_crash_has_its_own_gap_from_there(
+    house: House, spool: Spool, order: Order, whole_ticks: int
 ) -> None:
     sealer = begin(house, spool, order)
     for t in range(10):
         whole = tick(t)
-        sealer.write(whole if t < 4 else replace(whole, messages=[each for each in whole.messages if each.track == 1]))
+        sealer.write(
+            whole if t < whole_ticks else replace(whole, messages=[each for each in whole.messages if each.track == 1])
+        )
     sealer.forget()
     recover(spool, house.device(), BEGAN + MINUTE)
     record(house, spool, order, ticks=4, began=BEGAN + MINUTE)
     for take in spool.takes():
         house.deliver(take)
     assert seal(house, order)
-    gone, dead, back = (str(BEGAN + at) for at in (4 * TICK_NS, 10 * TICK_NS, MINUTE))
+    gone, dead, back = (str(BEGAN + at) for at in (whole_ticks * TICK_NS, 10 * TICK_NS, MINUTE))
     assert manifest_of(house, order)["gaps"] == [
         {"from": gone, "reason": "crashed", "take": 1, "to": dead, "track": "wide-video"},
         {"from": dead, "reason": "crashed", "take": 1, "to": back, "track": None},
