@@ -228,7 +228,7 @@ class MediaTransport:
                 continue
             endpoint, descriptor = _Endpoint(self._ice, sock), sock.fileno()
             endpoint.connection_made(SocketTransport(sock, endpoint, partial(reader.remove, descriptor)))
-            reader.add(descriptor, partial(self._receive, endpoint))
+            reader.add(sock, partial(self._receive, endpoint))
             host, port = sock.getsockname()[:2]
             endpoint.local_candidate = Candidate(
                 foundation=candidate_foundation("host", "udp", host),

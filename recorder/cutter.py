@@ -15,7 +15,7 @@ from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from evidence_store.sealing.tick import Message
 from recorder.cameras import Cameras
-from recorder.datagrams import READ_EVERY_S
+from recorder.datagrams import READ_SOON_S, DatagramReader
 from recorder.fragments import Cut
 from recorder.sealer import Tick
 from recorder.ticker import Refused, describe_init, fragment_messages, track_event
@@ -65,6 +65,7 @@ class Cutter:
 
     async def cut(self) -> tuple[Moment, dict[str, Cut]]:
         """What each track has for a tick, and of when. Between takes there is nothing to gather."""
+        DatagramReader.shared().read()
         moment = Moment.now()
         cuts = {}
         for entry in self._entries:
@@ -112,10 +113,11 @@ class Cutter:
 
     async def units_end(self) -> None:
         """Waits, at most LAST_UNIT_SECONDS, for a moment in which no picture has come in part only."""
-        for _ in range(round(LAST_UNIT_SECONDS / READ_EVERY_S)):
+        for _ in range(round(LAST_UNIT_SECONDS / READ_SOON_S)):
+            DatagramReader.shared().read()
             if all(track.between_units for track in self._tracks.values()):
                 return
-            await asyncio.sleep(READ_EVERY_S)
+            await asyncio.sleep(READ_SOON_S)
 
     def end(self) -> Tick:
         """The take is over: what is left of it."""

@@ -22,6 +22,7 @@ import structlog
 
 from recorder.aiortc_hooks import IceSettings, MediaTransport
 from recorder.capture_time import capture_ntp
+from recorder.datagrams import READ_AT_LEISURE_S, READ_SOON_S, DatagramReader
 from recorder.feedback import Missing, Reception
 from recorder.rtcp import (
     Bye,
@@ -43,6 +44,8 @@ BITRATE_CEILING = 6_000_000
 # Chromium begins at 300 kbit/s, at which it shrinks the picture and keeps it small, unless the answer says otherwise.
 _BITRATE_HINT = f"x-google-start-bitrate=4000;x-google-max-bitrate={BITRATE_CEILING // 1000}"
 _ASK_AGAIN_S = 0.02
+_CALM_NS = 10_000_000_000
+"""So long after it connected, or lost a packet, a camera is read soon: its clock is being learnt, or its line loses."""
 _QUIET_NS, _LINGER_NS = 100_000_000, 500_000_000
 _PLI, _REMB, _NACK = 1, 15, 1
 
@@ -162,6 +165,9 @@ class Peer:
         self._runner: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._asking: asyncio.TimerHandle | None = None
+        self._reader = DatagramReader.shared()
+        self._restless_ns = self.heard_ns
+        self._reader.pace(self, READ_SOON_S)
 
     async def answer(self) -> str:
         """The SDP answer, all candidates in it. Raises InvalidInput or Unavailable; the peer must then be closed."""
@@ -209,6 +215,7 @@ class Peer:
 
     async def linger(self) -> None:
         """Until nothing came for 0.1 s, at most 0.5 s: a goodbye (TCP) can overtake the last pictures (UDP)."""
+        self._hurry()
         end_ns = time.monotonic_ns() + _LINGER_NS
         while self._closer is None:
             await asyncio.sleep(_ASK_AGAIN_S)
@@ -242,6 +249,7 @@ class Peer:
                     log.error("peer-feedback-failed", connection=self.id, error=repr(error))
             await self._transport.close()
         finally:
+            self._reader.pace(self, None)
             self._ended(self)
 
     def _state(self, state: str) -> None:
@@ -260,7 +268,12 @@ class Peer:
         )
         log.info("camera-connected", camera=self.camera, connection=self.id)
         self._sink.connected(self.connection)
+        self._hurry()
         self._up.set()
+
+    def _hurry(self) -> None:
+        self._restless_ns = time.monotonic_ns()
+        self._reader.pace(self, READ_SOON_S)
 
     def _rtp(self, packets: list[bytes], arrival_ns: int) -> None:
         connection = self.connection
@@ -314,6 +327,7 @@ class Peer:
 
     def _ask(self) -> None:
         """Asks for what is due, and goes on every 20 ms while anything is missing."""
+        self._hurry()
         now_ns, waiting = time.monotonic_ns(), False
         for kind, inbound in self._inbound.items():
             before = inbound.missing.given_up
@@ -356,6 +370,8 @@ class Peer:
 
     def _report(self) -> None:
         now_ns = time.monotonic_ns()
+        if now_ns - self._restless_ns > _CALM_NS:
+            self._reader.pace(self, READ_AT_LEISURE_S)
         for kind, inbound in self._inbound.items():
             if inbound.reception is None:
                 continue

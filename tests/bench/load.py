@@ -18,8 +18,9 @@ from typing import Self
 import imageio_ffmpeg
 
 CLIP_SECONDS, RATE, BITRATE = 20, 30, "4M"
-SETTLE_S = 5.0
-"""From the first camera's start until all are sending evenly: handshakes are no part of a measurement."""
+SETTLE_S = 13.0
+"""From the first camera's start until all are sending evenly: neither handshakes nor the ten seconds in which a camera's
+clock is learnt are part of a measurement."""
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
