@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from recorder.codecs import WAYS
 from recorder.fragments import Codec as Format
-from recorder.rtp import HEADER, parse_rtp
+from recorder.rtp import HEADER, parse_rtp, payload_of
 from recorder.sdp import Codec
 
 REMEMBERED = 2048
@@ -62,8 +62,8 @@ class Source:
         parts = parse_rtp(packet)
         if parts is None or self.again(parts[0]) is not None:
             return None
-        sequence, timestamp, marker, payload, _ = parts
-        item = SourcePacket(sequence, timestamp, marker, payload)
+        sequence, timestamp, marker = parts[:3]
+        item = SourcePacket(sequence, timestamp, marker, payload_of(parts))
         self._history[sequence % REMEMBERED] = item
         late = self._newest is not None and (sequence - self._newest) & _SEQUENCE >= 0x8000
         if not late:

@@ -150,10 +150,11 @@ class Cameras:
         meter = self.meters[connection.camera]
         if (track := self._track(connection, kind)) is not None:
             track.take(packets, in_order, arrival_ns)
+        whole = [packet[4] for packet in packets]
         meter.heard_ns = arrival_ns
-        meter.octets += sum([len(packet[4]) for packet in packets])
+        meter.octets += sum(map(len, whole))
         if (index := meter.feed.get(kind)) is not None:
-            self.feed.send(index, [packet[4] for packet in packets], arrival_ns)
+            self.feed.send(index, whole, arrival_ns)
 
     def _is_present(self, connection: Connection, kind: Kind, source: bytes, arrival_ns: int) -> bool:
         """A sender may go on under another SSRC (RFC 3550, 8): its numbers and times begin anew, its wall clock does

@@ -16,6 +16,8 @@ from .h265_setup import H265Sets
 from .opus import OpusDepacketiser
 from .vpx_setup import read_vp8, read_vp9
 
+_TWO_CHANNELS = opus(2)
+
 
 class _Sound:
     """RFC 7587, 7: Opus is always announced as two channels; each packet says for itself what it has."""
@@ -24,7 +26,7 @@ class _Sound:
         return 0
 
     def setup(self) -> Setup | None:
-        return opus(2)
+        return _TWO_CHANNELS
 
 
 def _everywhere(payload: bytes) -> bool:

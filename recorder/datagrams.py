@@ -1,10 +1,10 @@
 """Where a datagram enters, and leaves: many at once, into and out of memory that is used again and again.
 
 A loop that wakes for each datagram spends most of its time waking: at six cameras 3,000 times a second. All sockets of
-a loop are read together while anything comes, with one `recvmmsg` a socket, as often as whoever is in the greatest hurry
-needs: each 2 ms for a viewer, each 20 ms for a handshake or a line that loses, else each 130 ms and at each cut. Nothing
-is allocated on the way in: SRTP is opened where the datagram lies. While nothing comes, the loop sleeps and the first
-datagram wakes it.
+a loop are read together while anything comes, with one `recvmmsg` a socket, as often as whoever is in the greatest
+hurry needs: each 2 ms for a viewer, each 20 ms for a handshake or a line that loses, else each 130 ms and at each cut.
+Nothing is allocated on the way in: SRTP is opened where the datagram lies. While nothing comes, the loop sleeps and the
+first datagram wakes it.
 
 Linux only: epoll, recvmmsg(2), UDP_SEGMENT (udp(7)).
 """

@@ -46,11 +46,13 @@ class H264Depacketiser(NalAssembler):
         data, timestamp = self._data, self._timestamp
         if self._fragment_at < 0 or len(data) > self._max_unit - ONE_READING:
             return at
-        indicator, kind, begun = data[self._fragment_at + 4] & 0xE0 | _FU_A, self._fragment_type, at
-        for _, time, marker, payload, _ in packets[at:]:
-            if marker or time != timestamp or len(payload) < 3 or payload[0] != indicator or payload[1] != kind:
+        header = bytes((data[self._fragment_at + 4] & 0xE0 | _FU_A, self._fragment_type))
+        begun = at
+        for _, time, marker, start, packet in packets[at:]:
+            after = start + 2
+            if marker or time != timestamp or packet[start:after] != header or len(packet) == after:
                 break
-            data += payload[2:]
+            data += packet[after:]
             at += 1
         self._packets += at - begun
         return at

@@ -33,7 +33,7 @@ from recorder.rtcp import (
     TransportFeedback,
     pack_remb_fci,
 )
-from recorder.rtp import HEADER, RtpPacket, payload_of
+from recorder.rtp import HEADER, RtpPacket, unpadded
 from recorder.sdp import Choice, Codec, Kind, Offer, answer, canonical
 
 CONNECT_WITHIN_S = 10.0
@@ -283,25 +283,31 @@ class Peer:
         for packet in packets:
             first, second, sequence, timestamp, ssrc = unpack(packet)
             found = formats.get(second & 0x7F)
-            payload = packet[12:] if first == 0x80 else payload_of(packet)
-            if found is None or payload is None:
+            start = 12
+            if first != 0x80:
+                if (whole := unpadded(packet)) is None:
+                    self.unreadable += 1
+                    continue
+                start, packet = whole
+            if found is None:
                 self.unreadable += 1
                 continue
             inbound, again = found
             reception = inbound.reception
             if again:
-                if len(payload) < 2 or reception is None:
+                if len(packet) < start + 2 or reception is None:
                     continue  # a bandwidth probe of padding, or nothing yet that it could repeat
-                sequence, payload = (payload[0] << 8) | payload[1], payload[2:]
+                sequence = (packet[start] << 8) | packet[start + 1]
                 second = (second & 0x80) | inbound.codec.payload_type
-                packet = HEADER.pack(0x80, second, sequence, timestamp, reception.ssrc) + payload
+                packet = HEADER.pack(0x80, second, sequence, timestamp, reception.ssrc) + packet[start + 2 :]
+                start = 12
                 inbound.repaired(sequence, arrival_ns)
             elif sequence == inbound.expected and reception is not None and ssrc == reception.ssrc:
                 inbound.expected = (sequence + 1) & 0xFFFF
                 inbound.uncounted += 1
             else:
                 inbound.surprise(sequence, timestamp, ssrc, arrival_ns)
-            inbound.batch.append((sequence, timestamp, second > 127, payload, packet))
+            inbound.batch.append((sequence, timestamp, second > 127, start, packet))
         self.heard_ns = arrival_ns
         for kind, inbound in self._inbound.items():
             if inbound.batch:

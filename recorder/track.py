@@ -19,7 +19,7 @@ from .codecs import WAYS
 from .depacketise import AccessUnit, Depacketiser
 from .fragments import Codec, Cut, Gap, Heard
 from .reorder import PATIENCE_NS, Lost, Reorder
-from .rtp import RtpPacket
+from .rtp import RtpPacket, payload_of
 from .timeline import Timeline
 
 PREROLL_NS = 10 * SECOND_NS
@@ -31,10 +31,9 @@ _MOST_WAITING = 4096
 
 @dataclass(slots=True)
 class TrackCounters:
-    """Since the track was made. Packets, except `units` and `incomplete` (access units) and `bytes` (of payload)."""
+    """Since the track was made. Packets, except `units` and `incomplete` (access units)."""
 
     packets: int = 0
-    bytes: int = 0
     units: int = 0
     incomplete: int = 0
     lost: int = 0
@@ -178,13 +177,13 @@ class Track:
                 continue
             packets, in_order, arrival_ns = each
             self._past.packets += len(packets)
-            self._past.bytes += sum([len(packet[3]) for packet in packets])
             if in_order and connection.packets.went_on(packets[0][0], len(packets)):
                 self._in_order(connection, packets, arrival_ns)
                 continue
-            for sequence, timestamp, marker, payload, _ in packets:
-                packet = payload, marker, timestamp, sequence, arrival_ns
-                for event in connection.packets.push(sequence, packet, arrival_ns):
+            for packet in packets:
+                sequence, timestamp, marker = packet[:3]
+                waiting_for = payload_of(packet), marker, timestamp, sequence, arrival_ns
+                for event in connection.packets.push(sequence, waiting_for, arrival_ns):
                     self._take(connection, event)
 
     def _in_order(self, connection: _Connection, packets: list[RtpPacket], arrival_ns: int) -> None:
@@ -192,8 +191,8 @@ class Track:
         while at < count:
             after = payloads.middle(packets, at)
             if after == at:
-                sequence, timestamp, marker, payload, _ = packets[at]
-                self._take(connection, (payload, marker, timestamp, sequence, arrival_ns))
+                sequence, timestamp, marker, start, packet = packets[at]
+                self._take(connection, (packet[start:], marker, timestamp, sequence, arrival_ns))
                 after += 1
             at = after
 

@@ -19,8 +19,8 @@ import imageio_ffmpeg
 
 CLIP_SECONDS, RATE, BITRATE = 20, 30, "4M"
 SETTLE_S = 13.0
-"""From the first camera's start until all are sending evenly: neither handshakes nor the ten seconds in which a camera's
-clock is learnt are part of a measurement."""
+"""From the first camera's start until all are sending evenly: neither handshakes nor the ten seconds in which a
+camera's clock is learnt are part of a measurement."""
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 

@@ -16,6 +16,7 @@ from aiortc.rtp import RtcpSrPacket
 from aiortc.rtp import RtpPacket as AiortcPacket
 
 from recorder.h264 import begins_key_frame
+from recorder.rtp import payload_of
 from recorder.whip import Reply
 from tests.monitor_room.room import BEARER, Room, open_room
 from tests.recorder_webrtc import rig
@@ -114,7 +115,7 @@ async def test_picture_and_sound_on_the_cameras_clock(room: Room, clip: Path) ->
 
             begin = [watcher.packets["video"][n].payload for n in range(3)]
             assert any(begins_key_frame(payload) for payload in begin)
-            sent = [packet[3] for packet in room.sink.packets["video"]]
+            sent = [payload_of(packet) for packet in room.sink.packets["video"]]
             got = [packet.payload for packet in watcher.packets["video"]]
             start = sent.index(got[0])
             assert got == sent[start : start + len(got)]

@@ -124,9 +124,9 @@ async def test_a_stop_halfway_through_a_picture_loses_nothing_that_came(
         await until(lambda: (room.node.describe()["durable_tick"] or 0) > 1)
         given = 40
         for number in range(given):
-            tracks["wide-audio"].take([(number, number * 960, True, b"\xf8\xff\xfe", b"")], True, time.monotonic_ns())
+            tracks["wide-audio"].take([(number, number * 960, True, 0, b"\xf8\xff\xfe")], True, time.monotonic_ns())
         # The first part of a picture, whose end never comes.
-        tracks["wide-video"].take([(0, 0, False, b"\x7c\x85" + bytes(100), b"")], True, time.monotonic_ns())
+        tracks["wide-video"].take([(0, 0, False, 0, b"\x7c\x85" + bytes(100))], True, time.monotonic_ns())
         await room.node.end()
     (take,) = spool.takes()
     messages = [each for tick in walk(house, take, order).ticks for each in tick["messages"] if each["kind"] == "media"]

@@ -103,4 +103,4 @@ def split_obus(data: bytes) -> list[bytes]:
 
 def give(track: Track, packet: Packet, payload: bytes, arrival_ns: int) -> None:
     """One packet, as if it had been read alone."""
-    track.take([(packet.sequence, packet.timestamp, packet.marker, payload, b"")], False, arrival_ns)
+    track.take([(packet.sequence, packet.timestamp, packet.marker, 0, payload)], False, arrival_ns)

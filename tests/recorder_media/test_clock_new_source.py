@@ -32,7 +32,9 @@ class Sender:
         sequence, timestamp = self.sequence & 0xFFFF, self.rtp & 0xFFFFFFFF
         whole = HEADER.pack(0x80, 96 | marker << 7, sequence, timestamp, self.ssrc) + payload
         in_order, self.begun = self.begun, True
-        self.cameras.rtp(CONNECTION, "video", [(sequence, timestamp, marker, payload, whole)], in_order, self.now_ns)
+        self.cameras.rtp(
+            CONNECTION, "video", [(sequence, timestamp, marker, HEADER.size, whole)], in_order, self.now_ns
+        )
         self.sequence += 1
 
     def pictures(self, count: int) -> None:

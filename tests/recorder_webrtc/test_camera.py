@@ -10,6 +10,7 @@ import httpx
 import pytest
 import uvloop
 
+from recorder.rtp import payload_of
 from recorder.sdp import Kind
 from recorder.whip import WhipEndpoint
 from tests.recorder_webrtc import rig
@@ -41,8 +42,10 @@ def test_every_nal_unit_arrives_in_order(clip: Path, loop_factory: Callable[[], 
         numbers = [packet[0] for packet in sink.packets[kind]]
         assert numbers == [(numbers[0] + n) & 0xFFFF for n in range(len(numbers))]
     assert len(sink.packets["audio"]) >= 140
-    assert rig.depacketised([packet[3] for packet in sink.packets["video"]]) == rig.nal_units(clip)
-    assert sum(map(len, sink.raw)) == sum(12 + len(packet[3]) for kind in sink.packets.values() for packet in kind)
+    assert rig.depacketised([payload_of(packet) for packet in sink.packets["video"]]) == rig.nal_units(clip)
+    assert sum(map(len, sink.raw)) == sum(
+        12 + len(payload_of(packet)) for kind in sink.packets.values() for packet in kind
+    )
     rates: dict[Kind, int] = {"video": 90_000, "audio": 48_000}
     for kind, rate in rates.items():
         (first_ntp, first_rtp), *_, (last_ntp, last_rtp) = sink.reports[kind] * (

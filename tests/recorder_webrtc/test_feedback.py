@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recorder.feedback import Missing, Reception
-from recorder.rtp import parse_rtp
+from recorder.rtp import parse_rtp, payload_of
 
 MS = 1_000_000
 
@@ -57,7 +57,9 @@ def test_rtp_parsing_strips_extension_contributors_and_padding() -> None:
     packet = bytes.fromhex("b2e0000100000002000000030000000400000005bede0001aabbccdd") + b"media" + b"\0\0\3"
     parts = parse_rtp(packet)
     assert parts is not None
-    assert parts == (1, 2, True, b"media", packet)
+    assert parts[:3] == (1, 2, True)
+    assert payload_of(parts) == b"media"
+    assert parse_rtp(parts[4]) == parts, "as whole as it was, without its padding"
     assert parse_rtp(head[:11]) is None
     assert parse_rtp(packet[:22]) is None
     assert parse_rtp(packet[:-1] + b"\xff") is None

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 
+from recorder.rtp import payload_of
 from recorder.sdp import parse_offer
 from recorder.whip import WhipEndpoint
 from tests.recorder_webrtc import rig
@@ -64,7 +65,8 @@ async def test_lost_packets_come_back_and_key_frames_on_request(
 
     def key_frames() -> int:
         return sum(
-            unit[0] & 0x1F == 7 for unit in rig.depacketised([packet[3] for packet in sink.packets["video"][-5:]])
+            unit[0] & 0x1F == 7
+            for unit in rig.depacketised([payload_of(packet) for packet in sink.packets["video"][-5:]])
         )
 
     await rig.until(lambda: not key_frames())

@@ -21,7 +21,7 @@ from evidence_store.canonical import Record
 from recorder.cameras import Cameras
 from recorder.observed import Observed
 from recorder.peer import Connection
-from recorder.rtp import RtpPacket
+from recorder.rtp import HEADER, RtpPacket
 from recorder.sdp import Codec, Kind
 from recorder.ticker import CameraProfile, RoomProfile
 from recorder.watching.content import ContentWatch, Expected
@@ -66,6 +66,12 @@ class Due:
     packet: RtpPacket
 
 
+def sent(sequence: int, timestamp: int, marker: bool, payload: bytes) -> RtpPacket:
+    """A packet of this payload, all from one source."""
+    parts = sequence & 0xFFFF, timestamp, marker
+    return *parts, HEADER.size, HEADER.pack(0x80, 96 | marker << 7, *parts[:2], 1) + payload
+
+
 def rtp_of(film: Path) -> list[Due]:
     """The clip as the packets of its camera, in the order they are due."""
     found: list[Due] = []
@@ -81,13 +87,12 @@ def rtp_of(film: Path) -> list[Due]:
                     pictures.append((round(seconds * 90_000), split_annex_b(bytes(out))))
             else:
                 rtp = round(seconds * 48_000) & 0xFFFFFFFF
-                sound: RtpPacket = (len(found) & 0xFFFF, rtp, True, bytes(packet), b"")
-                found.append(Due(round(seconds * SECOND), "audio", sound))
+                found.append(Due(round(seconds * SECOND), "audio", sent(len(found), rtp, True, bytes(packet))))
     lengths = {len(nal) for _, nals in pictures for nal in nals}
     # Not one that leaves a NAL unit in a single fragment.
     size = next(size for size in range(1100, 900, -1) if not {size, size + 1} & lengths)
     for each in packetise(pictures, size=size):
-        picture: RtpPacket = (each.sequence, each.timestamp, each.marker, each.payload, b"")
+        picture = sent(each.sequence, each.timestamp, each.marker, each.payload)
         found.append(Due(each.timestamp * SECOND // 90_000, "video", picture))
     return sorted(found, key=lambda each: each.at_ns)
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from recorder.rtp import RtpPacket
 from recorder.watching.kinds import Kind
 from tests.recorder_media.payloads import IDR, PPS, SLICE, SPS, stap
-from tests.watch.film import BEGIN, END, SECOND, SECONDS, UTC_AHEAD, WHILE, make_film, room, rtp_of
+from tests.watch.film import BEGIN, END, SECOND, SECONDS, UTC_AHEAD, WHILE, make_film, room, rtp_of, sent
 
 WITHIN = 5.0
 
@@ -97,7 +96,7 @@ async def test_a_watch_that_gets_no_processor_takes_nobody_for_lost(seconds: int
             watched.now_ns += SECOND // 30
             for payload in (stap(SPS, PPS), IDR) if picture % 30 == 0 else (SLICE,):
                 marker = payload in (IDR, SLICE)
-                packet: RtpPacket = (number & 0xFFFF, picture * 3000, marker, payload, b"")
+                packet = sent(number, picture * 3000, marker, payload)
                 watched.cameras.rtp(connection, "video", [packet], False, watched.now_ns)
                 number += 1
             watched.cameras.tracks["wide-video"].cut(watched.now_ns)
