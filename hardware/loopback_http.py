@@ -61,6 +61,8 @@ class LoopbackServer:
                 writer.write(answer)
                 async with asyncio.timeout(_PATIENCE):
                     await writer.drain()
+        except asyncio.CancelledError:
+            return  # by `stop`; raised on, asyncio's own callback would trip over it
         except (
             TimeoutError,
             ValueError,

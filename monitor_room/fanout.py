@@ -20,6 +20,7 @@ from monitor_room.relay import ClockPair, Renumbering, Source, SourcePacket
 from recorder.aiortc_hooks import IceSettings, MediaTransport
 from recorder.feed import FeedTrack
 from recorder.rtcp import (
+    NACK,
     Bye,
     PayloadFeedback,
     RtcpPacket,
@@ -36,7 +37,7 @@ KEY_FRAME_EVERY_NS = 500_000_000
 _PORTION, _PORTION_EVERY_S = 48, 0.004
 _LONGEST_QUEUE = 3072
 _RESENT_PER_TICK = 1024
-_PLI, _FIR, _NACK = 1, 4, 1
+_PLI, _FIR = 1, 4
 
 log = structlog.get_logger(__name__)
 
@@ -233,7 +234,7 @@ class Viewer:
         except (ValueError, struct.error):
             return  # authenticated, but not understood: some new kind of report
         for report in reports:
-            if isinstance(report, TransportFeedback) and report.fmt == _NACK:
+            if isinstance(report, TransportFeedback) and report.fmt == NACK:
                 self._resend(report)
             elif isinstance(report, PayloadFeedback) and report.fmt in (_PLI, _FIR):
                 self._want_key_frame(self.camera)

@@ -30,7 +30,7 @@ from recorder.rtcp import (
     ReceiverReport,
     RtcpPacket,
     SenderReport,
-    TransportFeedback,
+    generic_nack,
     pack_remb_fci,
 )
 from recorder.rtp import HEADER, RtpPacket, unpadded
@@ -47,7 +47,7 @@ _ASK_AGAIN_S = 0.02
 _CALM_NS = 10_000_000_000
 """So long after it connected, or lost a packet, a camera is read soon: its clock is being learnt, or its line loses."""
 _QUIET_NS, _LINGER_NS = 100_000_000, 500_000_000
-_PLI, _REMB, _NACK = 1, 15, 1
+_PLI, _REMB = 1, 15
 
 log = structlog.get_logger(__name__)
 
@@ -199,9 +199,7 @@ class Peer:
         """Asks the camera to send these packets again (RFC 4585, section 6.2.1), at once."""
         inbound = self._inbound.get(kind)
         if inbound is not None and inbound.ssrc is not None and sequences:
-            request = TransportFeedback(fmt=_NACK, ssrc=self._transport.ssrc(kind), media_ssrc=inbound.ssrc)
-            request.lost = sequences
-            self._transport.send_rtcp(bytes(request))
+            self._transport.send_rtcp(generic_nack(self._transport.ssrc(kind), inbound.ssrc, sequences))
 
     def key_frame(self, kind: Kind = "video") -> None:
         """Asks for a key frame (PLI), at most one request in half a second. FFmpeg's muxer cannot answer it."""
@@ -245,8 +243,6 @@ class Peer:
             if self._runner is not None:
                 self._runner.cancel()
                 await asyncio.wait([self._runner])
-                if not self._runner.cancelled() and (error := self._runner.exception()) is not None:
-                    log.error("peer-feedback-failed", connection=self.id, error=repr(error))
             await self._transport.close()
         finally:
             self._reader.pace(self, None)
@@ -314,11 +310,12 @@ class Peer:
                 inbound.count(arrival_ns)
                 batch, in_order = inbound.batch, inbound.in_order
                 inbound.batch, inbound.in_order = [], True
-                if inbound.missing and self._asking is None:
-                    self._ask()
                 if inbound.capture_time is not None and arrival_ns - inbound.captured_ns >= CAPTURE_TIME_EVERY_NS:
                     self._captured(connection, kind, inbound, batch, arrival_ns)
                 self._sink.rtp(connection, kind, batch, in_order, arrival_ns)
+        # Last: what goes wrong here costs nothing of what came.
+        if self._asking is None and any(inbound.missing for inbound in self._inbound.values()):
+            self._ask()
 
     def _captured(
         self, connection: Connection, kind: Kind, inbound: _Inbound, packets: list[RtpPacket], arrival_ns: int
@@ -333,6 +330,7 @@ class Peer:
 
     def _ask(self) -> None:
         """Asks for what is due, and goes on every 20 ms while anything is missing."""
+        self._asking = None  # whatever happens here, the next loss asks again
         self._hurry()
         now_ns, waiting = time.monotonic_ns(), False
         for kind, inbound in self._inbound.items():
@@ -343,7 +341,8 @@ class Peer:
             if kind == "video" and inbound.missing.given_up > before:
                 self.key_frame()
             waiting = waiting or bool(inbound.missing)
-        self._asking = asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask) if waiting else None
+        if waiting:
+            self._asking = asyncio.get_running_loop().call_later(_ASK_AGAIN_S, self._ask)
 
     def _rtcp(self, packet: bytes, arrival_ns: int) -> None:
         if self.connection is None or self._closer is not None:
@@ -371,7 +370,10 @@ class Peer:
             self.end("never-connected")
             return
         for turn in range(1 << 62):
-            self._report()
+            try:
+                self._report()
+            except Exception as error:  # noqa: BLE001 - one report that fails is not the last one
+                log.error("peer-feedback-failed", connection=self.id, error=repr(error))
             await asyncio.sleep(REPORT_EVERY_S if turn > 10 else REPORT_EVERY_S / 5)
 
     def _report(self) -> None:

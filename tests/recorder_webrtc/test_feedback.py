@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recorder.feedback import Missing, Reception
+from recorder.rtcp import RtcpPacket, TransportFeedback, generic_nack
 from recorder.rtp import parse_rtp, payload_of
 
 MS = 1_000_000
@@ -63,3 +64,15 @@ def test_rtp_parsing_strips_extension_contributors_and_padding() -> None:
     assert parse_rtp(head[:11]) is None
     assert parse_rtp(packet[:22]) is None
     assert parse_rtp(packet[:-1] + b"\xff") is None
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [[7], [7, 8, 23], [7, 24], [65534, 3], [65535, 0], [10, 3], [3, 3], [30000, 1, 40000], [*range(0, 512, 3)]],
+    ids=str,
+)
+def test_a_request_names_every_number_in_any_order_over_the_turn(asked: list[int]) -> None:
+    (read,) = RtcpPacket.parse(generic_nack(1, 2, asked))
+    assert isinstance(read, TransportFeedback)
+    assert (read.fmt, read.ssrc, read.media_ssrc) == (1, 1, 2)
+    assert {number & 0xFFFF for number in read.lost} == set(asked)
