@@ -223,9 +223,9 @@ class Delivery:
         for kind, path in items:
             if kind == "close" and await asyncio.to_thread(objects, take) != [(kind, path)]:
                 break  # something appeared meanwhile that has to come before: next round
-            data = await asyncio.to_thread(path.read_bytes)
+            data, digest = await asyncio.to_thread(_read, path)
             reply = await self._send("PUT", f"{base}/{kind}", data)
-            if _answer(reply, "sha256") != hashlib.sha256(data).hexdigest():
+            if _answer(reply, "sha256") != digest:
                 raise _AnswerError
             await asyncio.to_thread(take.acknowledge, path)
             delivered += 1
@@ -269,6 +269,12 @@ class Delivery:
                 self._done.discard(take.path)
                 self._tested.discard(take.path)
                 log.info("take_removed_from_spool", take=take.take)
+
+
+def _read(path: Path) -> tuple[bytes, str]:
+    """A file and its SHA-256 in hex. Megabytes: not for the event loop."""
+    data = path.read_bytes()
+    return data, hashlib.sha256(data).hexdigest()
 
 
 def _first_tick_of(take: TakeFolder) -> bytes | None:
