@@ -76,8 +76,6 @@ class Viewer:
         self._deadline: asyncio.TimerHandle | None = None
         self._closer: asyncio.Task[None] | None = None
         self.connected = False
-        self.overflows = 0
-        """Times that the queue of first pictures was given up."""
 
     @property
     def dropped(self) -> int:
@@ -148,7 +146,6 @@ class Viewer:
         if kind == "video" and self._queue:
             self._queue.extend(items)
             if len(self._queue) > _LONGEST_QUEUE:
-                self.overflows += 1
                 self._queue.clear()
                 outlet.numbers.pause()
                 self._want_key_frame(self.camera)

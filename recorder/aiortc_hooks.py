@@ -36,6 +36,8 @@ from aiortc import (
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcicetransport import RTCIceGatherer
+from pylibsrtp import Session
 
 from evidence_store.errors import InvalidInput, Unavailable
 from recorder.datagrams import SLOT, SLOTS, DatagramReader, Segments, Slots, SocketTransport, open_socket
@@ -52,7 +54,10 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
             *("query_consent", "check_incoming", "check_complete", "ice_controlling"),
         ),
     ),
-    (ice.Connection, ("add_remote_candidate", "remote_candidates")),
+    (ice.Connection, ("add_remote_candidate", "remote_candidates", "build_request", "remote_password")),
+    (ice.Connection, ("_query_consent_task",)),
+    (RTCIceGatherer, ("_connection",)),
+    (Session, ("_srtp",)),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
     (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
     (RTCRtpReceiver, ("receive", "stop", "transport")),
@@ -294,12 +299,7 @@ class MediaTransport:
                 endpoint.datagram_received(octets[i * SLOT : i * SLOT + lengths[i]], slots.sender(i))
             return
         # What follows runs for each packet of each camera: a name looked up once is a name not looked up 3,000 times.
-        unprotect, srtp, length, pointers = (
-            UNPROTECT,
-            inward.srtp,
-            inward.length,
-            inward.pointers(slots),
-        )
+        unprotect, srtp, length, pointers = UNPROTECT, inward.srtp, inward.length, inward.pointers(slots)
         packets: list[bytes] = []
         at = -SLOT
         for i in range(count):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
+from recorder.checks import heard_just_now
 from recorder.clock import SenderClock
 from recorder.datagrams import READ_AT_ONCE_S, DatagramReader
 from recorder.feed import Presence
@@ -27,7 +28,6 @@ from recorder.track import Track
 from recorder.watching.door import Watch
 from recorder.watching.messages import unit_message
 
-HEARD_WITHIN_NS = 2_000_000_000
 _SMOOTHING = 0.2
 _SOURCES = 16
 
@@ -55,7 +55,7 @@ class Meter:
 
     def heard(self, now_ns: int) -> bool:
         """Whether the camera is connected and has sent something just now."""
-        return self.connection is not None and now_ns - self.heard_ns < HEARD_WITHIN_NS
+        return self.connection is not None and heard_just_now(self.heard_ns, now_ns)
 
     def describe(self, now_ns: int, picture: Record) -> Record:
         """`picture`: what is known of its current picture, see `ticker.describe_init`."""
@@ -106,10 +106,6 @@ class Cameras:
         self._of = {(entry.camera, entry.kind): entry.id for entry in entries}
         self._tell = tell
         self._watching: dict[tuple[str, str], Presence] = {}
-
-    def heard(self, now_ns: int) -> bool:
-        """Whether any camera is connected and has sent something just now."""
-        return any(meter.heard(now_ns) for meter in self.meters.values())
 
     def present(self) -> list[Record]:
         """What holds now, as events for the beginning of a take: who sends, who watches."""
@@ -185,10 +181,9 @@ class Cameras:
         meter = self.meters.get(connection.camera)
         if meter is None or meter.connection is None or meter.connection.id != connection.id:
             return
-        now = time.monotonic_ns()
         for kind in connection.codecs:
             if (track := self._track(connection, kind)) is not None:
-                track.disconnect(now)
+                track.disconnect()
         meter.connection, meter.feed = None, {}
         self.feed.withdraw(connection.camera)
         self._tell(connection_event(connection, connected=False, reason=reason))

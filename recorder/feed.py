@@ -21,7 +21,8 @@ and monitor → recorder:
     18 watch      nothing more: whoever says so is the watch over content from then on, no monitor, and is well
     19 observation  from the watch alone (`recorder/watching/messages.py`)
     20 want       1 octet: 1, the track's packets are wanted from now on, and first those of the last seconds; 0, they
-                  are not. Until it is said, packets stay with the recorder: what nobody watches costs nothing
+                  are not. Until it is said, packets and reports stay with the recorder, the last seconds of them: what
+                  nobody watches costs almost nothing
 
 Full socket: the message is dropped and counted; nothing ever waits for the monitor. A monitor whose socket is too full
 for the `tracks` message is cut off, so that it connects and hears it again. A monitor that connects first repeats who

@@ -35,7 +35,7 @@ Send = Callable[[str, str, bytes], Awaitable[httpx.Response]]
 
 
 class KeyPool:
-    """The room's keys. `count` and `reused` are kept in memory; everything else asks the disk: in a thread."""
+    """The room's keys. `count` is kept in memory; everything else asks the disk: in a thread."""
 
     def __init__(self, room_folder: Path, enrolment: bytes, root: x509.Certificate) -> None:
         """`root`: whose store's word a key has to have."""
@@ -45,8 +45,6 @@ class KeyPool:
         self._enrolment = enrolment
         self._root = root
         self.count = len(self._unused())
-        self.reused = False
-        """True where the last start had to take a key a second time: an alarm."""
 
     def _unused(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("*.json") if path.name != "last.json")
@@ -62,7 +60,6 @@ class KeyPool:
         if not unused:
             if not last.exists():
                 raise Unavailable("the store has not given this room any keys yet", code="no-key")
-            self.reused = True
             log.error("key_used_again")
             return Order.decode(last.read_bytes())
         data = unused[0].read_bytes()
@@ -70,7 +67,7 @@ class KeyPool:
         unused[0].rename(self._used / unused[0].stem)
         fsync_folder(self._used)
         fsync_folder(self._folder)
-        self.count, self.reused = len(unused) - 1, False
+        self.count = len(unused) - 1
         return Order.decode(data)
 
     async def refill(self, send: Send, thread: Callable[..., Awaitable[object]]) -> None:

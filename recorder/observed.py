@@ -33,7 +33,7 @@ class _Open:
 
 
 class Observed:
-    """Implements `recorder.feed.Watch`. `tell(event)` hears what belongs into the journal of a running take.
+    """Implements `recorder.watching.door.Watch`. `tell(event)` hears what belongs into the journal of a running take.
 
     `expected`: whether a watch should be there at all. `monotonic` and `utc` give nanoseconds.
     """

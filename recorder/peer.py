@@ -3,7 +3,7 @@
 RTP packets are handed on as they were read, many together, in the order of arrival, duplicates included, RTX (RFC 4588)
 unwrapped; putting them in order is the track's work. This side asks by itself for what is missing, of media for which
 the camera has offered to answer (`feedback.Missing`: five times within 120 ms after it was missed, given up at 200 ms),
-and for a key frame when a video packet was given up; `nack()` and `key_frame()` are for what only the track can see.
+and for a key frame when a video packet was given up; `key_frame()` is for what only the track can see.
 Bandwidth: a fixed ceiling is announced (REMB), in the first two seconds often, because Chromium jumps to what it is
 told then and otherwise climbs slowly; it reacts to loss by our receiver reports.
 """
@@ -54,17 +54,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A camera that has connected. `fingerprint`: of its DTLS certificate, `sha-256 AB:CD:…`; `address`: `ip:port`.
-
-    `ssrcs` are those announced in its offer (None: not announced); each packet's header has the true one.
-    """
+    """A camera that has connected. `fingerprint`: of its DTLS certificate, `sha-256 AB:CD:…`; `address`: `ip:port`."""
 
     id: str
     camera: str
     fingerprint: str
     address: str | None
     codecs: Mapping[Kind, Codec]
-    ssrcs: Mapping[Kind, int | None]
 
 
 class Sink(Protocol):
@@ -195,7 +191,7 @@ class Peer:
         """Datagrams that SRTP refused."""
         return self._transport.refused
 
-    def nack(self, kind: Kind, sequences: list[int]) -> None:
+    def _nack(self, kind: Kind, sequences: list[int]) -> None:
         """Asks the camera to send these packets again (RFC 4585, section 6.2.1), at once."""
         inbound = self._inbound.get(kind)
         if inbound is not None and inbound.ssrc is not None and sequences:
@@ -234,7 +230,10 @@ class Peer:
         if self._asking is not None:
             self._asking.cancel()
         self._closer = asyncio.create_task(self._close(), name=f"peer-{self.id}-close")
-        log.info("camera-disconnected", camera=self.camera, connection=self.id, reason=reason)
+        log.info(
+            "camera-disconnected", camera=self.camera, connection=self.id, reason=reason,
+            lost=self.lost, refused=self.refused, unreadable=self.unreadable,
+        )  # fmt: skip
         if self.connection is not None:
             self._sink.disconnected(self.connection, reason)
 
@@ -260,7 +259,6 @@ class Peer:
             fingerprint=self._offer.fingerprint,
             address=self._transport.remote_address,
             codecs={kind: inbound.codec for kind, inbound in self._inbound.items()},
-            ssrcs={kind: inbound.announced for kind, inbound in self._inbound.items()},
         )
         log.info("camera-connected", camera=self.camera, connection=self.id)
         self._sink.connected(self.connection)
@@ -337,7 +335,7 @@ class Peer:
             before = inbound.missing.given_up
             # Asking where nothing was offered is worse than in vain: FFmpeg reads one datagram for each of its own.
             if (due := inbound.missing.due(now_ns)) and "nack" in inbound.codec.feedback:
-                self.nack(kind, due)
+                self._nack(kind, due)
             if kind == "video" and inbound.missing.given_up > before:
                 self.key_frame()
             waiting = waiting or bool(inbound.missing)

@@ -109,12 +109,6 @@ class Reorder(Generic[Packet]):
             self._give_up(events)
         return events
 
-    def missing(self) -> list[int]:
-        """16-bit sequence numbers to ask for again (RFC 4585 NACK), oldest first; at most `window`."""
-        if not self._held:
-            return []
-        return [number & 0xFFFF for number in range(self._expected(), self._highest) if number not in self._held]
-
     def _expected(self) -> int:
         return self._next if self._next is not None else 0
 

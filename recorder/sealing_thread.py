@@ -78,9 +78,6 @@ class SealingThread:
             self._wake.notify()
         return asyncio.wrap_future(future, loop=self._loop)
 
-    def waiting(self) -> int:
-        return len(self._ticks)
-
     def end(self) -> None:
         """Stops the thread. A take that is still open stays open: boot recovery closes it."""
         with self._wake:

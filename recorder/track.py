@@ -128,14 +128,14 @@ class Track:
         when a browser comes in the place of a camera.
         """
         if self._connection is not None:
-            self.disconnect(now_ns)
+            self.disconnect()
         if codec is not None:
             self.codec = codec
         self._connection = _Connection(connection_id, self.codec, sender, self._patience_ns)
         self._past.malformed += self._connection.setups.see(parameter_sets)
         self._new_stream()
 
-    def disconnect(self, now_ns: int) -> None:
+    def disconnect(self) -> None:
         """The stream has ended. What was under construction is kept, marked incomplete. Nothing if there was none."""
         self._read()
         connection = self._connection
@@ -208,11 +208,6 @@ class Track:
         stepped = connection.clock.report(ntp, rtp, arrival_ns)
         if self._timeline is not None and self._running:
             self._timeline.clock_report(connection.clock, self._stream, ntp, rtp, arrival_ns, stepped)
-
-    def missing(self) -> list[int]:
-        """Sequence numbers to ask the sender for again (NACK), oldest first."""
-        self._read()
-        return [] if self._connection is None else self._connection.packets.missing()
 
     @property
     def wants_key_frame(self) -> bool:

@@ -85,7 +85,7 @@ async def test_another_senders_fingerprint_and_address_are_in_the_evidence(
     """A stolen token injects another picture: whose it was cannot be hidden."""
     async with running(house, spool) as room:
         await room.node.begin(order)
-        stranger = Connection("c2", "wide", "sha-256 66:66", "10.6.6.6:666", {}, {})
+        stranger = Connection("c2", "wide", "sha-256 66:66", "10.6.6.6:666", {})
         room.node.cameras.connected(stranger)
         room.node.cameras.meters["wide"].heard_ns = time.monotonic_ns()
         await room.node.end()

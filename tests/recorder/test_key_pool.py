@@ -50,9 +50,8 @@ async def test_every_key_is_given_out_once_and_the_last_again_when_there_is_none
     assert len(set(given)) == pool.count == POOL_SIZE
     spent = [pool.spend().interview.hex() for _ in range(POOL_SIZE)]
     assert sorted(spent) == sorted(given)
-    assert not pool.reused
     assert pool.spend().interview.hex() == spent[-1]
-    assert pool.reused
+    assert pool.count == 0, "which is the alarm key-pool-empty"
     again = pool_of(house)
     assert (again.count, again.spend().interview.hex()) == (0, spent[-1])
     fresh = await refill(house, again)

@@ -61,7 +61,7 @@ class Room:
 
     def camera_sends(self) -> None:
         meter = self.node.cameras.meters["wide"]
-        meter.connection = Connection("c1", "wide", "sha-256 AB", "127.0.0.1:5000", {}, {})
+        meter.connection = Connection("c1", "wide", "sha-256 AB", "127.0.0.1:5000", {})
         meter.heard_ns = time.monotonic_ns() + 3600 * 10**9
 
 

@@ -62,7 +62,7 @@ async def test_nobody_else_does() -> None:
 async def test_a_packets_capture_time_is_a_sender_report_once_a_second() -> None:
     sink = RememberingSink()
     peer = Peer("wide", parse_offer(OFFER.encode()), sink, IceSettings(), lambda _peer: None)
-    peer.connection = Connection("c1", "wide", "sha-256 AB", None, {}, {})
+    peer.connection = Connection("c1", "wide", "sha-256 AB", None, {})
     for number in range(50):
         data = packet(b"\x47" + (NTP + (number << 32) // 20).to_bytes(8, "big"), sequence=number)
         peer._rtp([data], 10 * SECOND_NS + number * SECOND_NS // 20)

@@ -20,7 +20,7 @@ from .senders import gaps, times
 
 PROFILE = RoomProfile("demo", (CameraProfile("wide", "wide-video", None),))
 CODECS: dict[Kind, Codec] = {"video": Codec("video", "H264", 96, 90_000, None, "")}
-CONNECTION = Connection("c1", "wide", "sha-256 AB", "127.0.0.1:5000", CODECS, {"video": 7})
+CONNECTION = Connection("c1", "wide", "sha-256 AB", "127.0.0.1:5000", CODECS)
 
 
 class Sender:

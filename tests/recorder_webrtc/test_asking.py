@@ -47,7 +47,7 @@ async def camera() -> AsyncIterator[Camera]:
     pc, offer = await offer_of("video")
     peer = Peer("wide", parse_offer(offer.encode()), RememberingSink(), IceSettings(), lambda _peer: None)
     await peer.answer()
-    peer.connection = Connection("c1", "wide", "sha-256 AB", None, {}, {})
+    peer.connection = Connection("c1", "wide", "sha-256 AB", None, {})
     yield Camera(peer)
     await peer.close("stopped")
     await pc.close()

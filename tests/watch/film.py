@@ -111,7 +111,7 @@ class Room:
 
     def connect(self) -> Connection:
         self.connections += 1
-        connection = Connection(f"c{self.connections}", "wide", "sha-256 AB", "127.0.0.1:5000", CODECS, {})
+        connection = Connection(f"c{self.connections}", "wide", "sha-256 AB", "127.0.0.1:5000", CODECS)
         self.cameras.connected(connection)
         self._began_ns = self.now_ns
         return connection
