@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from api.identity.room_code import new_code
+from evidence_store.durable import fsync_folder
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
 
 
@@ -161,6 +162,7 @@ class Secrets:
                 # Two processes may ask first: the one that links first decides.
                 path.hardlink_to(part)
             part.unlink()
+            fsync_folder(self._folder)
         token = path.read_text().strip()
         if not token:
             raise ValueError(f"{path} is empty: remove it, and a new token is made")

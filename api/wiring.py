@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from api.services import CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
+from evidence_store.durable import write_durably
 from evidence_store.errors import Tampered, VidneError
 from evidence_store.intake import Intake
 from evidence_store.key_pools import KeyPools
@@ -99,13 +99,7 @@ def _make_escrow(settings: Settings) -> None:
     recovery = PrivateKey(key.read_bytes()) if key.exists() else PrivateKey.generate()
     settings.escrow_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # The private half first: a public one alone would lock every seed away for ever.
-    part = key.with_name("recovery.key.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(recovery.seed)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(key)
+    write_durably(key, recovery.seed)
     Escrow.create(settings.escrow_folder, recovery.public_key())
 
 

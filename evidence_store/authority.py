@@ -9,7 +9,6 @@ Files now; an HSM takes the same places later. Nothing here ever goes into the v
 from __future__ import annotations
 
 import datetime
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 
 from evidence_store import domains
+from evidence_store.durable import write_durably
 from evidence_store.errors import InvalidInput
 from evidence_store.ledger.checkpoint import NoteSigner
 from evidence_store.sealing import certificates as certs
@@ -85,16 +85,16 @@ def create(folder: Path, now: datetime.datetime) -> None:
     for name, key in (
         ("root", root_key), ("store", store_key), ("store-ml-dsa", store_ml_dsa_key), ("ledger", ledger_key),
     ):  # fmt: skip
-        _write(folder / f"{name}.key", key.private_bytes(*pem))
-    _write(folder / "kek", secrets.token_bytes(KEY_ENCRYPTION_KEY_SIZE))
-    _write(folder / "log-name", f"vidne.example/{secrets.token_hex(4)}\n".encode())
-    _write(folder / "store.pem", certs.to_pem(certs.issue(certs.STORE, store_key.public_key(), *above)))
-    _write(
+        write_durably(folder / f"{name}.key", key.private_bytes(*pem))
+    write_durably(folder / "kek", secrets.token_bytes(KEY_ENCRYPTION_KEY_SIZE))
+    write_durably(folder / "log-name", f"vidne.example/{secrets.token_hex(4)}\n".encode())
+    write_durably(folder / "store.pem", certs.to_pem(certs.issue(certs.STORE, store_key.public_key(), *above)))
+    write_durably(
         folder / "store-ml-dsa.pem",
         certs.to_pem(certs.issue(certs.STORE_ML_DSA, store_ml_dsa_key.public_key(), *above)),
     )
-    _write(folder / "ledger.pem", certs.to_pem(certs.issue(certs.LEDGER, ledger_key.public_key(), *above)))
-    _write(folder / "root.pem", certs.to_pem(root))
+    write_durably(folder / "ledger.pem", certs.to_pem(certs.issue(certs.LEDGER, ledger_key.public_key(), *above)))
+    write_durably(folder / "root.pem", certs.to_pem(root))
 
 
 def load(folder: Path) -> Authority:
@@ -133,18 +133,3 @@ def load_or_create(folder: Path, now: datetime.datetime) -> Authority:
     if not (folder / "root.pem").exists():
         create(folder, now)
     return load(folder)
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from evidence_store.authority import Authority
 from evidence_store.database.schema import InterviewRow, KeyWrapRow
+from evidence_store.durable import fsync_folder, write_durably
 from evidence_store.errors import Conflict, NotFound, Tampered
 from evidence_store.sealing.keys import PrivateKey, PublicKey, escrow_info, lock_seed, unlock_seed
 
@@ -39,13 +40,7 @@ class Escrow:
     def create(folder: Path, recovery: PublicKey) -> None:
         """Durable when it returns, under its name in one step: half a key would be taken for a whole one."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = folder / "recovery.pub.part"
-        with part.open("wb") as file:
-            file.write(recovery.encoded)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(folder / "recovery.pub")
-        _sync_folder(folder)
+        write_durably(folder / "recovery.pub", recovery.encoded)
 
     def deposit(self, interview: str, private: PrivateKey) -> None:
         """Durable when it returns."""
@@ -56,7 +51,7 @@ class Escrow:
             file.write(wrapped)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self._folder)
+        fsync_folder(self._folder)
 
     def recover(self, interview: str, recovery: PrivateKey) -> PrivateKey:
         """The seed, opened with the recovery key. Raises NotFound, CiphertextInvalid."""
@@ -114,11 +109,3 @@ class KeyStore:
             return unlock_seed(self._authority.key_encryption_key, wrap.wrapped_seed, PublicKey(row.public_key))
         except Tampered:
             raise Tampered("the interview's key does not agree with its public half", code="seed-mismatch") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -20,9 +20,10 @@ from cryptography import x509
 
 from evidence_store import domains
 from evidence_store.canonical import canonical, parse
+from evidence_store.durable import fsync_folder
 from evidence_store.errors import InvalidInput, Tampered, Unavailable
 from evidence_store.sealing import certificates as certs
-from recorder.spool import fsync_folder, write_durably
+from recorder.spool import write_durably
 from recorder.take import Order
 
 log = structlog.get_logger()

@@ -15,11 +15,12 @@ from typing import Final
 import httpx
 import structlog
 
+from evidence_store.durable import fsync_folder
 from evidence_store.errors import InvalidInput, Unavailable
 from evidence_store.identifiers import refuse_cpr
 from recorder.device import Device
 from recorder.key_pool import Send
-from recorder.spool import fsync_folder, write_durably
+from recorder.spool import write_durably
 
 log = structlog.get_logger()
 

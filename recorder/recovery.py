@@ -13,11 +13,12 @@ from pathlib import Path
 import structlog
 
 from evidence_store import domains
+from evidence_store.durable import fsync_folder
 from evidence_store.errors import ChainBroken, InvalidInput, NoSpace, Tampered
 from evidence_store.sealing import check, journal, segment
 from recorder.device import Device
 from recorder.sealer import Previous
-from recorder.spool import Spool, TakeFolder, fsync_folder, write_durably
+from recorder.spool import Spool, TakeFolder, write_durably
 
 log = structlog.get_logger()
 

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from evidence_store import durable
+from evidence_store.durable import fsync_folder
 from evidence_store.errors import NoSpace
 from evidence_store.sealing import journal
 
@@ -32,14 +34,6 @@ RESERVE_SIZE = 1 << 20
 _TAKE_FOLDER = re.compile(r"([0-9a-f]{32})-(\d{1,12})")
 _REMOVED = "removed-"
 _COUNTED = (".segment", "tail")
-
-
-def fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -54,21 +48,9 @@ def space_errors() -> Iterator[None]:
 
 
 def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replaces `path`. A crash leaves the old content or the new, and perhaps a `.part` that nothing reads."""
-    part = path.with_name(path.name + ".part")
+    """See `durable.write_durably`. Raises NoSpace too."""
     with space_errors():
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(data)
-            os.fsync(descriptor)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-        finally:
-            os.close(descriptor)
-        part.rename(path)
-    fsync_folder(path.parent)
+        durable.write_durably(path, data, mode=mode)
 
 
 @dataclass(frozen=True, slots=True, order=True)

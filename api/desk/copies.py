@@ -34,6 +34,7 @@ from evidence_store.copies.source import (
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AccountRow, CopyRow, DeviceRow, InterviewRow, TakeRow
 from evidence_store.deliveries import case_of
+from evidence_store.durable import fsync_folder
 from evidence_store.errors import Conflict, InvalidInput, NotFound, VidneError
 from evidence_store.identifiers import InterviewId, parse_interview_id
 from evidence_store.intake import device_certificates, segments_of
@@ -174,6 +175,7 @@ class CopyDesk:
             out.flush()
             os.fsync(out.fileno())
         part.rename(self._path(copy))
+        fsync_folder(self._folder)
         now = self._book.clock()
         with self._book.writing() as entry:
             row = _copy(entry.session, copy)

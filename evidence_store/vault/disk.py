@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from evidence_store.durable import fsync_folder
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NoSpace, NotFound
 from evidence_store.vault.vault import ListedObject, StoredObject, check_name, check_prefix
 
@@ -40,8 +41,8 @@ class DiskVault:
         with _full_is_no_space():
             self._objects.mkdir(parents=True, exist_ok=True)
             self._incoming.mkdir(exist_ok=True)
-            _sync(root.parent)
-            _sync(root)
+            fsync_folder(root.parent)
+            fsync_folder(root)
         self.sweep()
         self._limit = limit_bytes
         self._counting = threading.Lock()
@@ -158,7 +159,7 @@ class DiskVault:
     def _sync_folders(self, path: Path) -> None:
         # All of them: another writer may have made one and not have synced its parent yet.
         for folder in path.parents:
-            _sync(folder)
+            fsync_folder(folder)
             if folder == self._objects:
                 return
 
@@ -189,14 +190,6 @@ def _write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

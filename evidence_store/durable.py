@@ -1,0 +1,35 @@
+"""Files that are there after a power cut: written, synced, named, and the name synced (fsync(2): the folder too)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def fsync_folder(folder: Path) -> None:
+    """Names made, changed or removed in a folder are durable when this returns. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replaces `path` in one step. Raises OSError, and then the old content is there still.
+
+    A crash leaves the old content or the new, and perhaps a `.part` that nothing reads.
+    """
+    part = path.with_name(path.name + ".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        os.fsync(descriptor)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+    part.rename(path)
+    fsync_folder(path.parent)
