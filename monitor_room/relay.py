@@ -135,20 +135,22 @@ class Renumbering:
         if self._span < 0:
             return []
         written: list[tuple[bytes, bytes]] = []
-        newest, sequence_offset, pack = self._newest, self._sequence_offset, HEADER.pack
-        for item in items:
-            sequence, timestamp, marker, payload = item
+        # What follows runs for each packet of each viewer.
+        newest, sequence_offset, pack, ssrc = self._newest, self._sequence_offset, HEADER.pack, self.ssrc
+        middle, last = self._payload_type, self._payload_type | 0x80
+        stamped, stamp = -1, 0
+        for sequence, timestamp, marker, payload in items:
+            if timestamp != stamped:
+                stamped, stamp = timestamp, self._stamp(timestamp)
             ahead = (sequence - newest) & _SEQUENCE
-            stamp = self._stamp(timestamp)
             if ahead < 0x8000:
                 newest = sequence
                 self._span += ahead
                 self._last_timestamp = stamp
             elif 0x10000 - ahead > self._span:
                 continue
-            second = self._payload_type | (0x80 if marker else 0)
             number = (sequence + sequence_offset) & _SEQUENCE
-            written.append((pack(0x80, second, number, stamp, self.ssrc), payload))
+            written.append((pack(0x80, last if marker else middle, number, stamp, ssrc), payload))
         if newest != self._newest or written:
             self._newest, self._last_ns = newest, now_ns
             self._next_sequence = (newest + sequence_offset + 1) & _SEQUENCE

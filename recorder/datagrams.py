@@ -62,7 +62,7 @@ log = structlog.get_logger(__name__)
 
 
 class Slots:
-    """Memory for 64 datagrams as the kernel fills or empties it.
+    """Memory for 64 datagrams as the kernel fills it.
 
     The i-th is `octets[i * SLOT : i * SLOT + lengths[i]]`.
     `octets` gives bytes, `memory` one octet's number; `addresses` are where each slot lies.
@@ -106,8 +106,19 @@ class Slots:
         return socket.inet_ntoa(name[4:8]), port
 
 
+class Outgoing:
+    """Memory for 64 datagrams on their way out, one right behind the other. `address`: where it lies."""
+
+    def __init__(self) -> None:
+        self._data = _ffi.new(f"char[{SLOTS * SLOT}]")
+        self.octets = _ffi.buffer(self._data)
+        self.memory = memoryview(self.octets)
+        self.address = int(_ffi.cast("uintptr_t", self._data))
+
+
 class Segments:
-    """Sends what lies in slots to one address, equal sizes in one call, cut up by the kernel (UDP_SEGMENT, Linux 4.18).
+    """Sends datagrams of given sizes to one address, equal ones in one call, cut up by the kernel (UDP_SEGMENT, Linux
+    4.18).
 
     A picture's packets are equal but the last, so that a picture is one call and goes through the kernel once.
     """
@@ -116,37 +127,43 @@ class Segments:
         self._sock = sock
         self._together = True
 
-    def send(self, slots: Slots, sizes: list[int], to: Address) -> int:
-        """How many of the first slots were sent; the rest would have had to wait, or could not go just now."""
-        sent, count = 0, len(sizes)
+    def send(self, outgoing: Outgoing, sizes: list[int], to: Address) -> int:
+        """How many of the first were sent; the rest would have had to wait, or could not go just now."""
+        sent, at, count = 0, 0, len(sizes)
         while sent < count:
-            size = sizes[sent]
-            end = sent + 1
+            size, end = sizes[sent], sent + 1
             if self._together:
-                most = min(count, sent + SEGMENT_OCTETS // size)
-                while end < most and sizes[end] == size:
-                    end += 1
-                if end < most and sizes[end] < size:
-                    end += 1
-            together = self._together
-            if self._send([slots.memory[i * SLOT : i * SLOT + sizes[i]] for i in range(sent, end)], size, to):
-                sent = end
+                end = _run(sizes, sent, min(count, sent + SEGMENT_OCTETS // size))
+            together, after = self._together, at + sum(sizes[sent:end])
+            if self._send(outgoing.memory[at:after], size, to):
+                sent, at = end, after
             elif self._together == together:
                 break
         return sent
 
-    def _send(self, parts: list[memoryview], size: int, to: Address) -> bool:
+    def _send(self, octets: memoryview, size: int, to: Address) -> bool:
+        several = len(octets) > size
         try:
-            if len(parts) == 1:
-                self._sock.sendto(parts[0], to)
+            if several:
+                self._sock.sendmsg([octets], [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SIZE.pack(size))], 0, to)
             else:
-                self._sock.sendmsg(parts, [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SIZE.pack(size))], 0, to)
+                self._sock.sendto(octets, to)
         except OSError as error:
-            if len(parts) > 1 and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT):
+            if several and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT):
                 self._together = False  # a kernel, a card or a way that can't: one by one from now on
             # Full, or the other side cannot be reached just now: consent checks end a connection, not one packet.
             return False
         return True
+
+
+def _run(sizes: list[int], begin: int, end: int) -> int:
+    """Where a run that can leave in one call ends: all of one size, the last perhaps shorter. Pure."""
+    size, rest = sizes[begin], sizes[begin:end]
+    alike = rest.count(size)
+    if alike == len(rest) or (alike == len(rest) - 1 and rest[-1] < size):
+        return end
+    after = begin + next(n for n, each in enumerate(rest) if each != size)
+    return after + 1 if sizes[after] < size else after
 
 
 class DatagramReader:
@@ -156,7 +173,7 @@ class DatagramReader:
         self._loop = loop
         self._epoll = select.epoll()
         self._slots = Slots()
-        self.outgoing = Slots()
+        self.outgoing = Outgoing()
         """For whoever sends on this loop, within one call."""
         self._takers: dict[int, Callable[[Slots, int], None]] = {}
         self._busy: set[int] = set()
@@ -216,10 +233,9 @@ class DatagramReader:
         self._busy.update([descriptor for descriptor, _ in self._epoll.poll(0)])
 
     def _woken(self) -> None:
-        """A datagram seldom comes alone: what comes with it is waited for."""
         self._look()
         if self._timer is None:
-            self._timer = self._loop.call_later(READ_AT_ONCE_S, self._turn)
+            self._turn()
 
     def _turn(self) -> None:
         """One turn over all sockets that have something."""

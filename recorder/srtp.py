@@ -10,7 +10,7 @@ from typing import Any
 
 from pylibsrtp import _binding
 
-from recorder.datagrams import LARGEST, SLOT, Slots
+from recorder.datagrams import LARGEST, SLOT, Outgoing, Slots
 
 _FFI: Any = _binding.ffi
 PROTECT: Any = _binding.lib.srtp_protect
@@ -50,12 +50,12 @@ class Cipher:
         size = self.run(function, self._one, size)
         return bytes(self._one_octets[0:size]) if size else None
 
-    def close_all(self, slots: Slots, packets: Sequence[tuple[bytes, bytes]]) -> list[int]:
-        """Header and payload of each, at most 64, put into the slots and protected there: their sizes.
+    def close_all(self, outgoing: Outgoing, packets: Sequence[tuple[bytes, bytes]]) -> list[int]:
+        """Header and payload of each, at most 64, laid one behind the other and protected there: their sizes.
 
         One that is too large, or that SRTP will not send twice, is left out.
         """
-        octets, srtp, length, pointers = slots.octets, self.srtp, self.length, self.pointers(slots)
+        octets, srtp, length, base = outgoing.octets, self.srtp, self.length, _FFI.cast("char *", outgoing.address)
         sizes: list[int] = []
         at = 0
         for header, payload in packets:
@@ -65,7 +65,8 @@ class Cipher:
             octets[at : at + 12] = header
             octets[at + 12 : at + size] = payload
             length[0] = size
-            if not PROTECT(srtp, pointers[len(sizes)], length):
-                sizes.append(length[0])
-                at += SLOT
+            if not PROTECT(srtp, base + at, length):
+                size = length[0]
+                sizes.append(size)
+                at += size
         return sizes

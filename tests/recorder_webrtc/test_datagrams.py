@@ -1,0 +1,197 @@
+"""Datagrams in and out of real sockets: how often they are read, who is heard, and what leaves together."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from recorder.datagrams import (
+    LARGEST,
+    READ_AT_LEISURE_S,
+    READ_AT_ONCE_S,
+    SLOT,
+    SLOTS,
+    DatagramReader,
+    Outgoing,
+    Segments,
+    Slots,
+    _run,
+    open_socket,
+)
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two of them, from the first of which the second is sent to."""
+    with open_socket("127.0.0.1", None) as sender, open_socket("127.0.0.1", None) as receiver:
+        yield sender, receiver
+
+
+def taken(slots: Slots, count: int) -> list[bytes]:
+    return [bytes(slots.octets[i * SLOT : i * SLOT + slots.lengths[i]]) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "end"),
+    [
+        ([5], 1), ([5, 5], 2), ([5, 5, 3], 3), ([5, 3, 5], 2), ([5, 6], 1), ([5, 5, 6], 2), ([5, 5, 3, 5], 3),
+        ([5, 4, 3], 2), ([3, 5, 5], 1), ([5, 5, 6, 5], 2), ([5, 6, 5, 5], 1),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_leaves_in_one_call_is_of_one_size_but_for_a_shorter_end(sizes: list[int], end: int) -> None:
+    assert _run(sizes, 0, len(sizes)) == end
+    assert _run([9, *sizes, 9], 1, 1 + len(sizes)) == 1 + end
+
+
+def laid_out(sizes: list[int]) -> tuple[Outgoing, list[bytes]]:
+    outgoing, at = Outgoing(), 0
+    sent = [bytes([n % 256]) * size for n, size in enumerate(sizes)]
+    for each in sent:
+        outgoing.octets[at : at + len(each)] = each
+        at += len(each)
+    return outgoing, sent
+
+
+SIZES = [1200] * 40 + [700, 90, 1200, 1201, 1200, 3] + [LARGEST] * 2
+
+
+def test_each_datagram_arrives_as_it_was(sockets: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = sockets
+    outgoing, sent = laid_out(SIZES)
+    assert Segments(sender).send(outgoing, SIZES, receiver.getsockname()) == len(SIZES)
+    slots = Slots()
+    assert taken(slots, slots.receive(receiver.fileno())) == sent
+
+
+class NoSegments:
+    """A socket whose kernel, card or way cannot cut (stand-in: ours can). `full`: it takes nothing more."""
+
+    def __init__(self, sock: socket.socket, full_after: int = 1000) -> None:
+        self._sock, self._left = sock, full_after
+
+    def sendmsg(self, *_: Any) -> int:
+        raise OSError(errno.EIO, "no checksums in hardware")
+
+    def sendto(self, data: memoryview, to: Any) -> int:
+        if not self._left:
+            raise BlockingIOError(errno.EAGAIN, "full")
+        self._left -= 1
+        return self._sock.sendto(data, to)
+
+
+@pytest.mark.parametrize("full_after", [1000, 7])
+def test_where_they_cannot_leave_together_they_leave_one_by_one(
+    sockets: tuple[socket.socket, socket.socket], full_after: int
+) -> None:
+    sender, receiver = sockets
+    outgoing, sent = laid_out(SIZES)
+    segments = Segments(NoSegments(sender, full_after))  # type: ignore[arg-type]
+    expected = sent[:full_after]
+    assert segments.send(outgoing, SIZES, receiver.getsockname()) == len(expected)
+    slots = Slots()
+    assert taken(slots, slots.receive(receiver.fileno())) == expected
+
+
+class Heard:
+    """What a reader gave of one socket: one list for each reading."""
+
+    def __init__(self, reader: DatagramReader, sock: socket.socket) -> None:
+        self.readings: list[list[bytes]] = []
+        self.raises = False
+        reader.add(sock, self._take)
+
+    def _take(self, slots: Slots, count: int) -> None:
+        self.readings.append(taken(slots, count))
+        if self.raises:
+            raise RuntimeError("not mine")
+
+    @property
+    def all(self) -> list[bytes]:
+        return [each for reading in self.readings for each in reading]
+
+
+async def test_at_leisure_what_comes_is_read_together_and_in_a_hurry_as_it_comes(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    sender, receiver = sockets
+    reader = DatagramReader(asyncio.get_running_loop())
+    heard = Heard(reader, receiver)
+    for every_s in (READ_AT_LEISURE_S, READ_AT_ONCE_S):
+        reader.pace("test", every_s)
+        await asyncio.sleep(0.2)
+        before, began = len(heard.readings), time.monotonic()
+        for n in range(30):
+            sender.sendto(bytes([n]), receiver.getsockname())
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(READ_AT_LEISURE_S)
+        assert heard.all[-30:] == [bytes([n]) for n in range(30)]
+        readings = len(heard.readings) - before
+        if every_s == READ_AT_LEISURE_S:
+            assert readings <= (time.monotonic() - began) / READ_AT_LEISURE_S + 1
+        else:
+            assert readings > 15
+    reader.remove(receiver.fileno())
+
+
+async def test_who_comes_to_be_in_a_hurry_does_not_wait_for_the_others_leisure(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    sender, receiver = sockets
+    reader = DatagramReader(asyncio.get_running_loop())
+    heard = Heard(reader, receiver)
+    reader.pace("calm", 30.0)
+    sender.sendto(b"first", receiver.getsockname())
+    await asyncio.sleep(0.05)
+    sender.sendto(b"second", receiver.getsockname())
+    await asyncio.sleep(0.05)
+    assert heard.all == [b"first"], "at leisure"
+    reader.pace("hurried", 0.01)
+    await asyncio.sleep(0.05)
+    assert heard.all == [b"first", b"second"]
+    reader.pace("hurried", None)
+    sender.sendto(b"third", receiver.getsockname())
+    reader.read()
+    assert heard.all == [b"first", b"second", b"third"], "at once, for whoever asks"
+    reader.remove(receiver.fileno())
+
+
+async def test_a_taker_that_raises_loses_its_own_datagrams_and_nobody_elses(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    sender, receiver = sockets
+    with open_socket("127.0.0.1", None) as other:
+        reader = DatagramReader(asyncio.get_running_loop())
+        bad, good = Heard(reader, receiver), Heard(reader, other)
+        bad.raises = True
+        for sock in (receiver, other, receiver, other):
+            sender.sendto(b"x", sock.getsockname())
+            await asyncio.sleep(0.05)
+        assert len(bad.all) == len(good.all) == 2
+        reader.remove(receiver.fileno())
+        sender.sendto(b"y", other.getsockname())
+        await asyncio.sleep(0.05)
+        assert good.all[-1] == b"y"
+        reader.remove(other.fileno())
+
+
+async def test_a_socket_that_always_has_more_leaves_the_others_their_turn(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    sender, receiver = sockets
+    reader = DatagramReader(asyncio.get_running_loop())
+    heard = Heard(reader, receiver)
+    reader.pace("test", 5.0)
+    for n in range(600):
+        sender.sendto(n.to_bytes(2, "big"), receiver.getsockname())
+    reader.read()
+    assert len(heard.all) == 8 * SLOTS, "and the rest at the next reading"
+    reader.read()
+    assert heard.all == [n.to_bytes(2, "big") for n in range(600)]
+    reader.remove(receiver.fileno())
