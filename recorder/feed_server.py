@@ -70,6 +70,7 @@ class FeedServer:
         self._kept: dict[int, deque[bytes]] = {}
         self._reports: dict[int, tuple[int, bytes]] = {}  # the newest of each track, and when it came
         self._waiting: dict[socket.socket, list[bytes]] = {}
+        self._waiting_octets = 0
         self._flushing = False
         self.dropped = 0
         """Messages not sent to a monitor whose socket was full."""
@@ -139,10 +140,14 @@ class FeedServer:
             if track in wanted:
                 ready = ready or batch(track, packets, arrival_ns)
                 self._waiting.setdefault(monitor, []).append(ready)
-        if ready and not self._flushing:
+        self._waiting_octets += len(ready)
+        if self._waiting_octets >= FULL:
+            # Of a key frame, the first part is on its way to viewers while the rest is read.
+            self._flush()
+        elif ready and not self._flushing:
             # All sockets are read in one turn of the loop: after it everything goes in one message.
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self._flush_turn)
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         """One pair of the camera's own clock, from its sender report."""
@@ -167,9 +172,12 @@ class FeedServer:
     def _clients(self) -> list[socket.socket]:
         return [*self._monitors] if self.door.client is None else [*self._monitors, self.door.client]
 
-    def _flush(self) -> None:
+    def _flush_turn(self) -> None:
         self._flushing = False
-        waiting, self._waiting = self._waiting, {}
+        self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting, self._waiting_octets = self._waiting, {}, 0
         for monitor, batches in waiting.items():
             if monitor in self._monitors:
                 self._send_batches(monitor, batches)
