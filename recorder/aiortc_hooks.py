@@ -47,15 +47,10 @@ __all__ = ["IceSettings", "MediaTransport", "verify"]
 
 PINS = {"aiortc": "1.16.0", "aioice": "0.13.0", "pylibsrtp": "1.0.0"}
 _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (
-        ice.Connection,
-        (
-            *("_protocols", "_nominated", "_queue", "_check_list", "get_component_candidates", "gather_candidates"),
-            *("query_consent", "check_incoming", "check_complete", "ice_controlling"),
-        ),
-    ),
-    (ice.Connection, ("add_remote_candidate", "remote_candidates", "build_request", "remote_password")),
-    (ice.Connection, ("_query_consent_task",)),
+    (ice.Connection, ("_protocols", "_nominated", "_queue", "_check_list", "_query_consent_task", "ice_controlling")),
+    (ice.Connection, ("get_component_candidates", "gather_candidates", "query_consent", "build_request")),
+    (ice.Connection, ("check_incoming", "check_complete", "remote_password")),
+    (ice.Connection, ("add_remote_candidate", "remote_candidates")),
     (RTCIceGatherer, ("_connection",)),
     (Session, ("_srtp",)),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
@@ -301,6 +296,7 @@ class MediaTransport:
         # What follows runs for each packet of each camera: a name looked up once is a name not looked up 3,000 times.
         unprotect, srtp, length, pointers = UNPROTECT, inward.srtp, inward.length, inward.pointers(slots)
         packets: list[bytes] = []
+        found: list[int] = []
         at = -SLOT
         for i in range(count):
             at += SLOT
@@ -312,7 +308,7 @@ class MediaTransport:
             elif 191 < memory[at + 1] < 224:  # RFC 5761, section 4
                 if size := inward.run(UNPROTECT_RTCP, pointers[i], size):
                     self._heard_ns = arrival_ns
-                    self._rtcp(octets[at : at + size], arrival_ns)
+                    self._rtcp(octets[at : at + size], arrival_ns - slots.waited_ns(i))
                 else:
                     self.refused += 1
             else:
@@ -321,9 +317,11 @@ class MediaTransport:
                     self.refused += 1
                 else:
                     packets.append(octets[at : at + length[0]])
+                    found.append(i)
         if packets:
             self._heard_ns = arrival_ns
-            self._rtp(packets, arrival_ns)
+            for some, came_ns in slots.by_arrival(packets, found, arrival_ns):
+                self._rtp(some, came_ns)
 
     def _take_late(self, data: bytes) -> None:
         """One SRTP or SRTCP packet that came before the keys were known."""

@@ -17,7 +17,8 @@ import ipaddress
 import select
 import socket
 import struct
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -42,6 +43,10 @@ SEGMENT_OCTETS = 60_000
 """At most so much in one call; UDP allows 65,507."""
 _UDP_SEGMENT = 103
 _SIZE = struct.Struct("=H")
+_SO_TIMESTAMPNS = 35
+_STAMP = struct.Struct("@QiiQQ")
+"""One control message (cmsg(3)): its length, level and type, then seconds and nanoseconds of UTC."""
+_LONGEST_WAIT_NS = 1_000_000_000
 _ADDRESS = 32  # octets kept for each address: sockaddr_in6 has 28
 
 _ffi: Any = cffi.FFI()
@@ -64,13 +69,14 @@ log = structlog.get_logger(__name__)
 class Slots:
     """Memory for 64 datagrams as the kernel fills it.
 
-    The i-th is `octets[i * SLOT : i * SLOT + lengths[i]]`.
+    The i-th is `octets[i * SLOT : i * SLOT + lengths[i]]`; the kernel stamps each as it comes.
     `octets` gives bytes, `memory` one octet's number; `addresses` are where each slot lies.
     """
 
     def __init__(self) -> None:
         self._data = _ffi.new(f"char[{SLOTS * SLOT}]")
         self._names = _ffi.new(f"char[{SLOTS * _ADDRESS}]")
+        self._stamps = _ffi.new(f"char[{SLOTS * _STAMP.size}]")
         self._iovecs = _ffi.new(f"struct iovec[{SLOTS}]")
         self._headers = _ffi.new(f"struct mmsghdr[{SLOTS}]")
         for i in range(SLOTS):
@@ -78,9 +84,10 @@ class Slots:
             header = self._headers[i].msg_hdr
             header.msg_name, header.msg_namelen = self._names + i * _ADDRESS, _ADDRESS
             header.msg_iov, header.msg_iovlen = self._iovecs + i, 1
+            header.msg_control, header.msg_controllen = self._stamps + i * _STAMP.size, _STAMP.size
         self._fresh = bytes(_ffi.buffer(self._headers))
         self._all = _ffi.buffer(self._headers)
-        self._name_octets = _ffi.buffer(self._names)
+        self._name_octets, self._stamp_octets = _ffi.buffer(self._names), _ffi.buffer(self._stamps)
         size = _ffi.sizeof("struct mmsghdr") // 4
         at = _ffi.offsetof("struct mmsghdr", "msg_len") // 4
         self.octets = _ffi.buffer(self._data)
@@ -104,6 +111,33 @@ class Slots:
         if family == socket.AF_INET6:
             return str(ipaddress.IPv6Address(name[8:24])), port
         return socket.inet_ntoa(name[4:8]), port
+
+    def waited_ns(self, index: int) -> int:
+        """How long ago the i-th datagram came, by the kernel's stamp; 0 where there is none, or the clock was set."""
+        if not self._headers[index].msg_hdr.msg_controllen:
+            return 0
+        _, level, kind, seconds, nanoseconds = _STAMP.unpack_from(self._stamp_octets, index * _STAMP.size)
+        waited = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
+        known = (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS)
+        return waited if known and 0 <= waited < _LONGEST_WAIT_NS else 0
+
+    def by_arrival(self, packets: list[bytes], found: list[int], now_ns: int) -> Iterator[tuple[list[bytes], int]]:
+        """RTP packets read together at `now_ns`, in order, and when to say that they came; `found`: each one's slot.
+
+        Where they were let wait, the first of each payload type is given alone, with its own time: what is read seldom
+        would otherwise make every clock look late. The others are said to have come as they were read.
+        """
+        done, known = 0, set[int]()
+        if self.waited_ns(found[0]) > READ_SOON_S * 1e9:
+            for n, packet in enumerate(packets):
+                if packet[1] & 0x7F not in known:
+                    known.add(packet[1] & 0x7F)
+                    if done < n:
+                        yield packets[done:n], now_ns
+                    yield packets[n : n + 1], now_ns - self.waited_ns(found[n])
+                    done = n + 1
+        if done < len(packets):
+            yield packets[done:], now_ns
 
 
 class Outgoing:
@@ -311,6 +345,7 @@ def open_socket(address: str, ports: tuple[int, int] | None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
         except PermissionError:

@@ -70,10 +70,14 @@ CAMERAS = {
     "wall_clock_slow_and_wrong": Camera([picture(200), sound(200)], wall_ppm=-200, wall_off_ns=HOUR_NS, seed=6),
     "a_poor_line": Camera([picture(200, 120), sound(-200)], jitter_ms=40, seed=7),
     "reports_that_follow_no_media": Camera([picture(0), sound(200)], reports="nominal", seed=8),
+    "read_at_leisure": Camera([picture(200), sound(-200)], wall_ppm=-200, at_leisure=True, seed=10),
+    "in_step_with_the_readings": Camera([picture(20, step_ms=250), sound(20, step_ms=250)], at_leisure=True, seed=11),
 }  # fmt: skip
 
 
-ONE_HOUR = ("all_of_one_crystal_slow", "sound_fast_picture_slow", "wall_clock_slow_and_wrong")
+ONE_HOUR = (
+    "all_of_one_crystal_slow", "sound_fast_picture_slow", "wall_clock_slow_and_wrong", "in_step_with_the_readings",
+)  # fmt: skip
 """Of these, whose likes run for three."""
 
 

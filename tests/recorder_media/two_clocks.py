@@ -96,7 +96,9 @@ class Camera:
 
     `reports`: "honest" ones tell both clocks of one instant; "nominal" ones reckon RTP time from the wall clock at its
     nominal rate, as FFmpeg does, whatever its media do; "none". `held`: (from, to) in ns since the beginning, when the
-    network lets nothing through and then all at once.
+    network lets nothing through and then all at once. `at_leisure`: read as `recorder.datagrams` does while nobody
+    watches: each 20 ms for ten seconds, then 130 ms after each cut and at the next; when the first of each medium
+    that is read together came, and when a report did, is known all the same.
     """
 
     media: list[Medium]
@@ -107,6 +109,7 @@ class Camera:
     path_ms: int = 2
     first_report_ns: int = 0
     held: list[tuple[int, int]] = field(default_factory=list)
+    at_leisure: bool = False
     seed: int = 0
 
     def run(self, duration_ns: int) -> None:
@@ -147,8 +150,13 @@ class Camera:
                     arrival_ns = self._let_through(T0 + true_ns + int(late_ms * MS))
                     coming.append((arrival_ns, index, medium, -1 - true_ns))
         coming.sort(key=lambda each: each[:2])
-        for arrival_ns, _, medium, true_ns in coming:
-            yield arrival_ns, medium, true_ns
+        before_ns = [0] * len(self.media)
+        for arrival_ns, index, medium, true_ns in coming:
+            read_ns = _read_ns(arrival_ns)
+            exact = not self.at_leisure or true_ns < 0 or read_ns > before_ns[index]
+            if true_ns >= 0:
+                before_ns[index] = read_ns
+            yield arrival_ns if exact else read_ns, medium, true_ns
 
     def _let_through(self, arrival_ns: int) -> int:
         return next((T0 + end for begin, end in self.held if begin <= arrival_ns - T0 < end), arrival_ns)
@@ -164,6 +172,15 @@ class Camera:
         seconds, rest = divmod(wall_ns, SECOND_NS)
         ntp = ((seconds + 2_208_988_800) & 0xFFFFFFFF) << 32 | (rest << 32) // SECOND_NS
         medium.track.sender_report(ntp, rtp & 0xFFFFFFFF, arrival_ns)
+
+
+def _read_ns(arrival_ns: int) -> int:
+    """When a datagram is read that comes then."""
+    since_ns = arrival_ns - T0
+    if since_ns < 10 * SECOND_NS:
+        return arrival_ns + -since_ns % (20 * MS)
+    after_cut_ns = since_ns % (250 * MS)
+    return arrival_ns - after_cut_ns + (130 * MS if after_cut_ns <= 130 * MS else 250 * MS)
 
 
 def picture(ppm: int, delay_ms: int = 40, step_ms: int = 400) -> Medium:

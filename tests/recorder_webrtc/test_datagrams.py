@@ -195,3 +195,33 @@ async def test_a_socket_that_always_has_more_leaves_the_others_their_turn(
     reader.read()
     assert heard.all == [n.to_bytes(2, "big") for n in range(600)]
     reader.remove(receiver.fileno())
+
+
+def test_a_datagram_says_how_long_it_has_waited(sockets: tuple[socket.socket, socket.socket]) -> None:
+    sender, receiver = sockets
+    slots, began = Slots(), time.monotonic_ns()
+    sender.sendto(b"first", receiver.getsockname())
+    time.sleep(0.05)
+    sender.sendto(b"second", receiver.getsockname())
+    assert slots.receive(receiver.fileno()) == 2
+    first, second = slots.waited_ns(0), slots.waited_ns(1)
+    assert 50_000_000 <= first - second <= first < time.monotonic_ns() - began
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        plain.bind(("127.0.0.1", 0))
+        sender.sendto(b"x", plain.getsockname())
+        assert slots.receive(plain.fileno()) == 1
+        assert slots.waited_ns(0) == 0, "a socket that stamps nothing"
+
+
+def test_of_what_was_let_wait_the_first_of_each_payload_type_has_its_own_time() -> None:
+    slots, waited_ms = Slots(), (95, 90, 60, 30, 10)
+    vars(slots)["waited_ns"] = lambda index: waited_ms[index] * 1_000_000
+    packets, now_ns = [b"\x80\x60", b"\x80\x60", b"\x80\xef", b"\x80\xe0"], 10**12
+    assert [*slots.by_arrival(packets, [4, 4, 4, 4], now_ns)] == [(packets, now_ns)]
+    # Between its slots lay what is no RTP.
+    assert [*slots.by_arrival(packets, [0, 1, 3, 4], now_ns)] == [
+        ([packets[0]], now_ns - 95_000_000),
+        ([packets[1]], now_ns),
+        ([packets[2]], now_ns - 30_000_000),
+        ([packets[3]], now_ns),
+    ]
