@@ -6,7 +6,8 @@ import asyncio
 import errno
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -117,18 +118,35 @@ class Heard:
         return [each for reading in self.readings for each in reading]
 
 
-async def test_at_leisure_what_comes_is_read_together_and_in_a_hurry_as_it_comes(
-    sockets: tuple[socket.socket, socket.socket],
-) -> None:
+@dataclass(frozen=True)
+class Wire:
+    """A socket that a reader listens to, and one to send to it from."""
+
+    reader: DatagramReader
+    heard: Heard
+    sender: socket.socket
+    receiver: socket.socket
+
+    def send(self, data: bytes) -> None:
+        self.sender.sendto(data, self.receiver.getsockname())
+
+
+@pytest.fixture
+async def wire(sockets: tuple[socket.socket, socket.socket]) -> AsyncIterator[Wire]:
     sender, receiver = sockets
     reader = DatagramReader(asyncio.get_running_loop())
-    heard = Heard(reader, receiver)
+    yield Wire(reader, Heard(reader, receiver), sender, receiver)
+    reader.remove(receiver.fileno())
+
+
+async def test_at_leisure_what_comes_is_read_together_and_in_a_hurry_as_it_comes(wire: Wire) -> None:
+    reader, heard = wire.reader, wire.heard
     for every_s in (READ_AT_LEISURE_S, READ_AT_ONCE_S):
         reader.pace("test", every_s)
         await asyncio.sleep(0.2)
         before, began = len(heard.readings), time.monotonic()
         for n in range(30):
-            sender.sendto(bytes([n]), receiver.getsockname())
+            wire.send(bytes([n]))
             await asyncio.sleep(0.01)
         await asyncio.sleep(READ_AT_LEISURE_S)
         assert heard.all[-30:] == [bytes([n]) for n in range(30)]
@@ -137,64 +155,49 @@ async def test_at_leisure_what_comes_is_read_together_and_in_a_hurry_as_it_comes
             assert readings <= (time.monotonic() - began) / READ_AT_LEISURE_S + 1
         else:
             assert readings > 15
-    reader.remove(receiver.fileno())
 
 
-async def test_who_comes_to_be_in_a_hurry_does_not_wait_for_the_others_leisure(
-    sockets: tuple[socket.socket, socket.socket],
-) -> None:
-    sender, receiver = sockets
-    reader = DatagramReader(asyncio.get_running_loop())
-    heard = Heard(reader, receiver)
+async def test_who_comes_to_be_in_a_hurry_does_not_wait_for_the_others_leisure(wire: Wire) -> None:
+    reader, heard = wire.reader, wire.heard
     reader.pace("calm", 30.0)
-    sender.sendto(b"first", receiver.getsockname())
+    wire.send(b"first")
     await asyncio.sleep(0.05)
-    sender.sendto(b"second", receiver.getsockname())
+    wire.send(b"second")
     await asyncio.sleep(0.05)
     assert heard.all == [b"first"], "at leisure"
     reader.pace("hurried", 0.01)
     await asyncio.sleep(0.05)
     assert heard.all == [b"first", b"second"]
     reader.pace("hurried", None)
-    sender.sendto(b"third", receiver.getsockname())
+    wire.send(b"third")
     reader.read()
     assert heard.all == [b"first", b"second", b"third"], "at once, for whoever asks"
-    reader.remove(receiver.fileno())
 
 
-async def test_a_taker_that_raises_loses_its_own_datagrams_and_nobody_elses(
-    sockets: tuple[socket.socket, socket.socket],
-) -> None:
-    sender, receiver = sockets
+async def test_a_taker_that_raises_loses_its_own_datagrams_and_nobody_elses(wire: Wire) -> None:
+    wire.heard.raises = True
     with open_socket("127.0.0.1", None) as other:
-        reader = DatagramReader(asyncio.get_running_loop())
-        bad, good = Heard(reader, receiver), Heard(reader, other)
-        bad.raises = True
-        for sock in (receiver, other, receiver, other):
-            sender.sendto(b"x", sock.getsockname())
+        good = Heard(wire.reader, other)
+        for sock in (wire.receiver, other, wire.receiver, other):
+            wire.sender.sendto(b"x", sock.getsockname())
             await asyncio.sleep(0.05)
-        assert len(bad.all) == len(good.all) == 2
-        reader.remove(receiver.fileno())
-        sender.sendto(b"y", other.getsockname())
-        await asyncio.sleep(0.05)
-        assert good.all[-1] == b"y"
-        reader.remove(other.fileno())
+        assert len(wire.heard.all) == len(good.all) == 2
+        wire.reader.remove(other.fileno())
+    wire.heard.raises = False
+    wire.send(b"y")
+    await asyncio.sleep(0.05)
+    assert wire.heard.all[-1] == b"y"
 
 
-async def test_a_socket_that_always_has_more_leaves_the_others_their_turn(
-    sockets: tuple[socket.socket, socket.socket],
-) -> None:
-    sender, receiver = sockets
-    reader = DatagramReader(asyncio.get_running_loop())
-    heard = Heard(reader, receiver)
+async def test_a_socket_that_always_has_more_leaves_the_others_their_turn(wire: Wire) -> None:
+    reader, heard = wire.reader, wire.heard
     reader.pace("test", 5.0)
     for n in range(600):
-        sender.sendto(n.to_bytes(2, "big"), receiver.getsockname())
+        wire.send(n.to_bytes(2, "big"))
     reader.read()
     assert len(heard.all) == 8 * SLOTS, "and the rest at the next reading"
     reader.read()
     assert heard.all == [n.to_bytes(2, "big") for n in range(600)]
-    reader.remove(receiver.fileno())
 
 
 def test_a_datagram_says_how_long_it_has_waited(sockets: tuple[socket.socket, socket.socket]) -> None:
