@@ -85,6 +85,10 @@ class Interview:
             await self.operator.submit(f"{page}/start", page)
             await until(self.house.room, lambda room: room.get("durable_tick") is not None)
 
+    async def look(self) -> None:
+        """The operator is there still: after an hour of nothing a session ends. Their page's live view does it too."""
+        await self.operator.page(f"/afhoering/{self.id}")
+
     async def stop(self) -> None:
         """Cameras, then the recording; returns once it is sealed."""
         await asyncio.gather(*(camera.stop() for camera in self.cameras.values()))

@@ -153,8 +153,11 @@ async def sit(folder: Path, seconds: float, tell: Callable[[str], None]) -> tupl
                 for seat in range(VIEWERS)
             ]
             try:
-                began = time.monotonic()
+                began, looked = time.monotonic(), 0
                 while (passed := time.monotonic() - began) < seconds:
+                    if passed // 60 > looked:
+                        looked = int(passed // 60)
+                        await going.look()
                     for seat in seats:
                         if seat.done():
                             seat.result()
