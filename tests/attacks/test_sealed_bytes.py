@@ -14,7 +14,7 @@ from recorder.peer import Connection
 from recorder.spool import Spool
 from recorder.take import Order
 from tests.house import House
-from tests.recorder.test_node import running
+from tests.recorder.room import running
 from tests.recorder.test_sealer import walk
 
 START = bytes(range(32))

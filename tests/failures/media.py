@@ -18,7 +18,7 @@ from recorder.picture_order import DecodingTimes
 from recorder.timeline import Timeline
 from recorder.track import Track
 from tests.failures.mode import Mode, Place
-from tests.recorder.test_node import running
+from tests.recorder.room import running
 from tests.recorder.test_sealer import walk
 from tests.recorder_media.clips import decode, files, make_clip, paced, packets
 from tests.recorder_media.payloads import IDR, SLICE, Packet, fragments, give, packetise, split_lengths

@@ -19,7 +19,7 @@ from recorder.take import State
 from recorder.whip import WhipEndpoint
 from tests.failures.mode import Mode, Place
 from tests.house import until
-from tests.recorder.test_node import Room, running
+from tests.recorder.room import Room, running
 from tests.recorder.test_sealer import walk
 from tests.recorder_webrtc import rig
 

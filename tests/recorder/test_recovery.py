@@ -217,3 +217,9 @@ def test_what_recovery_made_is_taken_in_by_the_store(house: House, spool: Spool,
     (void,) = [each for each in spool.takes() if each.take == 2]
     assert house.deliver(void) == ["close"]
     assert house.findings() == {}
+
+
+def test_a_closed_take_is_not_reopened_by_the_helper(house: House, spool: Spool, order: Order) -> None:
+    take = record(house, spool, order, ticks=1)
+    assert recovery.recover(spool, house.device(), 0).closed == []
+    assert take.close.exists()

@@ -18,7 +18,7 @@ from recorder.spool import Spool
 from recorder.take import Order
 from recorder.ticker import track_event
 from tests.house import House, until
-from tests.recorder.test_node import running
+from tests.recorder.room import running
 from tests.recorder.test_sealer import walk
 
 from .senders import MS, T0, UNIX_NS
