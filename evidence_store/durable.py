@@ -15,13 +15,13 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Replaces `path` in one step. Raises OSError, and then the old content is there still.
+def write_durably(path: Path, data: bytes) -> None:
+    """Replaces `path` in one step, readable by its owner only. Raises OSError, and then the old content is there still.
 
     A crash leaves the old content or the new, and perhaps a `.part` that nothing reads.
     """
     part = path.with_name(path.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(data)

@@ -191,12 +191,6 @@ class Peer:
         """Datagrams that SRTP refused."""
         return self._transport.refused
 
-    def _nack(self, kind: Kind, sequences: list[int]) -> None:
-        """Asks the camera to send these packets again (RFC 4585, section 6.2.1), at once."""
-        inbound = self._inbound.get(kind)
-        if inbound is not None and inbound.ssrc is not None and sequences:
-            self._transport.send_rtcp(generic_nack(self._transport.ssrc(kind), inbound.ssrc, sequences))
-
     def key_frame(self, kind: Kind = "video") -> None:
         """Asks for a key frame (PLI), at most one request in half a second. FFmpeg's muxer cannot answer it."""
         inbound, now_ns = self._inbound.get(kind), time.monotonic_ns()
@@ -334,8 +328,9 @@ class Peer:
         for kind, inbound in self._inbound.items():
             before = inbound.missing.given_up
             # Asking where nothing was offered is worse than in vain: FFmpeg reads one datagram for each of its own.
-            if (due := inbound.missing.due(now_ns)) and "nack" in inbound.codec.feedback:
-                self._nack(kind, due)
+            due, source = inbound.missing.due(now_ns), inbound.ssrc
+            if due and source is not None and "nack" in inbound.codec.feedback:
+                self._transport.send_rtcp(generic_nack(self._transport.ssrc(kind), source, due))
             if kind == "video" and inbound.missing.given_up > before:
                 self.key_frame()
             waiting = waiting or bool(inbound.missing)

@@ -47,10 +47,10 @@ def space_errors() -> Iterator[None]:
         raise
 
 
-def write_durably(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_durably(path: Path, data: bytes) -> None:
     """See `durable.write_durably`. Raises NoSpace too."""
     with space_errors():
-        durable.write_durably(path, data, mode=mode)
+        durable.write_durably(path, data)
 
 
 @dataclass(frozen=True, slots=True, order=True)

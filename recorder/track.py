@@ -31,10 +31,8 @@ _MOST_WAITING = 4096
 
 @dataclass(slots=True)
 class TrackCounters:
-    """Since the track was made. Packets, except `units` and `incomplete` (access units)."""
+    """Since the track was made. Packets, except `incomplete` (access units)."""
 
-    packets: int = 0
-    units: int = 0
     incomplete: int = 0
     lost: int = 0
     late: int = 0
@@ -176,14 +174,11 @@ class Track:
                 self._read_report(connection, each)
                 continue
             packets, in_order, arrival_ns = each
-            self._past.packets += len(packets)
             if in_order and connection.packets.went_on(packets[0][0], len(packets)):
                 self._in_order(connection, packets, arrival_ns)
                 continue
             for packet in packets:
-                sequence, timestamp, marker = packet[:3]
-                waiting_for = payload_of(packet), marker, timestamp, sequence, arrival_ns
-                for event in connection.packets.push(sequence, waiting_for, arrival_ns):
+                for event in connection.packets.push(packet[0], _held(packet, arrival_ns), arrival_ns):
                     self._take(connection, event)
 
     def _in_order(self, connection: _Connection, packets: list[RtpPacket], arrival_ns: int) -> None:
@@ -191,8 +186,7 @@ class Track:
         while at < count:
             after = payloads.middle(packets, at)
             if after == at:
-                sequence, timestamp, marker, start, packet = packets[at]
-                self._take(connection, (packet[start:], marker, timestamp, sequence, arrival_ns))
+                self._take(connection, _held(packets[at], arrival_ns))
                 after += 1
             at = after
 
@@ -342,7 +336,6 @@ class Track:
         heard = Heard(self._index, self._stream, rtp, unit, setup, self._lost, self._dropped)
         self._index += 1
         self._lost = self._dropped = 0
-        self._past.units += 1
         self._past.incomplete += not unit.complete
         self.on_unit(heard)
         self._keep(heard)
@@ -375,6 +368,12 @@ class Track:
     def _forget(self) -> None:
         self._kept.clear()
         self._kept_bytes = 0
+
+
+def _held(packet: RtpPacket, arrival_ns: int) -> _Packet:
+    """What a depacketiser takes of a packet."""
+    sequence, timestamp, marker = packet[:3]
+    return payload_of(packet), marker, timestamp, sequence, arrival_ns
 
 
 def _nobody(_heard: Heard) -> None:
