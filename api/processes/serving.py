@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
+from api.processes.supervisor import SUPERVISOR
 from api.settings import Settings
 
 _PR_SET_DUMPABLE = 4
@@ -30,8 +31,15 @@ def harden() -> None:
 
 
 def die_with_parent() -> None:
-    """SIGTERM when the supervisor is gone: no process of ours outlives it unnoticed."""
+    """SIGTERM when the supervisor is gone: no process of ours outlives it unnoticed.
+
+    The kernel tells only of a death that is still to come. A supervisor that was gone before this call is known by its
+    number, which is not our parent's: then the signal comes at once.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    supervisor = os.environ.get(SUPERVISOR)
+    if supervisor is not None and supervisor != str(os.getppid()):
+        signal.raise_signal(signal.SIGTERM)
 
 
 def configure_logs() -> None:

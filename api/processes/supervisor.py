@@ -16,6 +16,8 @@ LONGEST_PAUSE: Final = 2.0
 WELL_AFTER: Final = 10.0
 """Seconds after which a process counts as well: the next restart is at once again."""
 END_WITHIN: Final = 6.0
+SUPERVISOR: Final = "VIDNE_SUPERVISOR_PID"
+"""In each child's environment: who its parent has to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,8 @@ class Supervisor:
             began = loop.time()
             child = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "api.cli", *program.arguments,
-                env={**os.environ, **program.environment}, stdin=asyncio.subprocess.DEVNULL, stderr=self._log,
+                env={**os.environ, **program.environment, SUPERVISOR: str(os.getpid())},
+                stdin=asyncio.subprocess.DEVNULL, stderr=self._log,
             )  # fmt: skip
             self.pids[program.name] = child.pid
             self._tell(program.name, f"started, pid {child.pid}")
