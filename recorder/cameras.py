@@ -16,7 +16,7 @@ from evidence_store.canonical import Record
 from evidence_store.sealing.journal import TrackEntry
 from recorder.checks import heard_just_now
 from recorder.clock import SenderClock
-from recorder.datagrams import READ_AT_ONCE_S, DatagramReader
+from recorder.datagrams import READ_LIVE_S, DatagramReader
 from recorder.feed import Presence
 from recorder.feed_server import FeedServer
 from recorder.fragments import Codec, Heard
@@ -75,7 +75,7 @@ def _source_of(packet: RtpPacket) -> bytes:
 
 def _set_pace(watched: bool) -> None:
     """Datagrams are read more often while somebody watches: to the recording a few milliseconds are nothing."""
-    DatagramReader.shared().pace(_set_pace, READ_AT_ONCE_S if watched else None)
+    DatagramReader.shared().pace(_set_pace, READ_LIVE_S if watched else None)
 
 
 class Cameras:

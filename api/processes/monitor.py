@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve
+from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.whep import whep_routes
 from api.settings import Secrets, Settings
 from monitor_room.node import MonitorNode, MonitorSettings
@@ -27,6 +27,7 @@ def main(settings: Settings) -> None:
     configure_logs()
     harden()
     die_with_parent()
+    take_precedence(1)
     uvloop.run(run(settings))
 
 

@@ -42,6 +42,22 @@ def die_with_parent() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
+def take_precedence(rank: int) -> None:
+    """Real-time scheduling (SCHED_RR, sched(7)) of this thread and all that it starts: before everything ordinary on
+    the machine, and before real-time processes of a lower `rank`.
+
+    Pictures that wait for a processor, not for work, are what a viewer sees late: without it the slowest hundredth
+    takes five times as long. Logged where the system refuses it. With one processor it is not asked for, since a
+    process that never rests would leave the others what the kernel keeps for them, a twentieth.
+    """
+    if len(os.sched_getaffinity(0)) < 2:
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(rank))
+    except PermissionError:
+        structlog.get_logger(__name__).warning("real_time_refused", remedy=f"LimitRTPRIO={rank}, or CAP_SYS_NICE")
+
+
 def configure_logs() -> None:
     """JSON lines on standard error. Nothing here or elsewhere logs names, case numbers or secrets."""
     structlog.configure(

@@ -15,7 +15,7 @@ import pytest
 from recorder.datagrams import (
     LARGEST,
     READ_AT_LEISURE_S,
-    READ_AT_ONCE_S,
+    READ_LIVE_S,
     SLOT,
     SLOTS,
     DatagramReader,
@@ -141,7 +141,7 @@ async def wire(sockets: tuple[socket.socket, socket.socket]) -> AsyncIterator[Wi
 
 async def test_at_leisure_what_comes_is_read_together_and_in_a_hurry_as_it_comes(wire: Wire) -> None:
     reader, heard = wire.reader, wire.heard
-    for every_s in (READ_AT_LEISURE_S, READ_AT_ONCE_S):
+    for every_s in (READ_AT_LEISURE_S, READ_LIVE_S):
         reader.pace("test", every_s)
         await asyncio.sleep(0.2)
         before, began = len(heard.readings), time.monotonic()
