@@ -15,7 +15,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import BinaryIO
 
 from evidence_store.durable import fsync_folder
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NoSpace, NotFound
+from evidence_store.vault.space import Space
 from evidence_store.vault.vault import ListedObject, StoredObject, check_name, check_prefix
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -44,9 +44,7 @@ class DiskVault:
             fsync_folder(root.parent)
             fsync_folder(root)
         self.sweep()
-        self._limit = limit_bytes
-        self._counting = threading.Lock()
-        self._used = 0 if limit_bytes is None else sum(listed.size for listed in self.list())
+        self.space = Space(limit_bytes, 0 if limit_bytes is None else sum(listed.size for listed in self.list()))
 
     def put(self, name: str, data: bytes) -> StoredObject:
         path = self._path(name)
@@ -118,7 +116,7 @@ class DiskVault:
 
     def _create(self, path: Path, data: bytes) -> bool:
         """True when the object is there and durable; False when somebody else was first."""
-        self._reserve(len(data))
+        self.space.claim(len(data))
         created = False
         temporary, fd = self._open_temporary()
         try:
@@ -137,7 +135,7 @@ class DiskVault:
             temporary.unlink(missing_ok=True)
             os.close(fd)
             if not created:
-                self._release(len(data))
+                self.space.release(len(data))
         return True
 
     def _open_temporary(self) -> tuple[Path, int]:
@@ -171,19 +169,6 @@ class DiskVault:
             if hashlib.file_digest(file, "sha256").digest() != stored.sha256:
                 raise taken
             os.fsync(file.fileno())
-
-    def _reserve(self, size: int) -> None:
-        if self._limit is None:
-            return
-        with self._counting:
-            if self._used + size > self._limit:
-                raise NoSpace("the vault has reached its limit", code="vault-full")
-            self._used += size
-
-    def _release(self, size: int) -> None:
-        if self._limit is not None:
-            with self._counting:
-                self._used -= size
 
 
 def _write_all(fd: int, data: bytes) -> None:

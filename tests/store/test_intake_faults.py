@@ -15,6 +15,7 @@ from evidence_store.errors import (
     NoSpace,
     OutOfReach,
 )
+from evidence_store.vault.disk import DiskVault
 from recorder.delivery import objects
 from recorder.recovery import recover
 from recorder.spool import Spool
@@ -89,7 +90,8 @@ def by_spool_name(house: House) -> dict[str, bytes]:
 
 async def test_the_recording_does_not_notice_a_full_vault(house: House, spool: Spool, order: Order) -> None:
     vault = house.store.book.vault
-    vault._limit, vault._used = 100_000, 0  # type: ignore[attr-defined]
+    assert isinstance(vault, DiskVault)
+    vault.space.limit, vault.space.used = 100_000, 0
     sealer = begin(house, spool, order)
     async with house.client() as client:
         delivery = house.delivery(spool, client)
@@ -101,7 +103,7 @@ async def test_the_recording_does_not_notice_a_full_vault(house: House, spool: S
         await until(lambda: delivery.state.trouble == "store-unavailable")
         sealer.close(tick(60))
         assert delivery.state.undelivered > 0
-        vault._limit = None  # type: ignore[attr-defined]
+        vault.space.limit = None
         await until(lambda: sealer.folder.acknowledged(sealer.folder.close))
         assert delivery.state.trouble is None
         task.cancel()

@@ -1,0 +1,246 @@
+"""The canary: every way we know to change a locked object, tried on one that nobody needs, before a store is trusted.
+
+Stores say that they lock, and differ in what they hold: some take a shorter lock, some forget that versions are kept,
+some believe anybody. Nothing is believed of what the store answers: after each attack the object is read again, with
+its lock. The attacks come from the vault's own credentials, which are what a thief of this machine has.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from evidence_store.errors import OutOfReach, Unavailable
+from evidence_store.vault.s3 import CANARIES, MODE, S3Vault
+
+LOCKED: Final = timedelta(days=1)
+"""How long a canary lies in the store: the shortest that every store takes."""
+_SOONER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one attack came to. `held`: the object is as it was, and locked as it was."""
+
+    attack: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Victim:
+    client: Any
+    vault: S3Vault
+    key: str
+    version: str
+    data: bytes
+    until: datetime
+
+    @property
+    def place(self) -> dict[str, str]:
+        return {"Bucket": self.vault.bucket.name, "Key": self.key, "VersionId": self.version}
+
+    @property
+    def name(self) -> dict[str, str]:
+        return {"Bucket": self.vault.bucket.name, "Key": self.key}
+
+    def unharmed(self) -> bool:
+        """Whether the version is there, byte for byte, and locked for no shorter."""
+        try:
+            found = self.client.head_object(**self.place)
+            data = self.client.get_object(**self.place)["Body"].read()
+            versions = self.client.list_object_versions(Bucket=self.vault.bucket.name, Prefix=self.key)
+        except ClientError:
+            return False
+        held = found.get("ObjectLockRetainUntilDate")
+        return (
+            data == self.data
+            and found.get("ObjectLockMode") == MODE
+            and held is not None
+            and held >= self.until
+            and versions["Versions"][-1]["VersionId"] == self.version
+        )
+
+
+def canary(vault: S3Vault) -> list[Finding]:
+    """Tries each attack of `ATTACKS`. Takes away canaries of former days first.
+
+    Raises OutOfReach when the store does not answer, and Unavailable `vault-unlocked` when it takes no lock at all.
+    """
+    try:
+        _sweep(vault)
+        return [Finding(name, _held(attack, _new_victim(vault))) for name, attack in ATTACKS.items()]
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise OutOfReach(f"the object server answered {status} to the canary", code="vault-out-of-reach") from error
+    except BotoCoreError as error:
+        raise OutOfReach("the object server does not answer", code="vault-out-of-reach") from error
+
+
+def require_write_once(vault: S3Vault) -> None:
+    """Raises Unavailable `vault-not-write-once`, naming the attacks that came through."""
+    through = [finding.attack for finding in canary(vault) if not finding.held]
+    if through:
+        raise Unavailable(f"the store can be changed: {', '.join(through)}", code="vault-not-write-once")
+
+
+def _new_victim(vault: S3Vault) -> _Victim:
+    key, data = f"{CANARIES}{secrets.token_hex(12)}", secrets.token_bytes(64)
+    until = (datetime.now(UTC) + LOCKED).replace(microsecond=0)
+    made = vault.client.put_object(
+        Bucket=vault.bucket.name,
+        Key=key,
+        Body=data,
+        ChecksumAlgorithm="SHA256",
+        ChecksumSHA256=_checksum(data),
+        IfNoneMatch="*",
+        ObjectLockMode=MODE,
+        ObjectLockRetainUntilDate=until,
+    )
+    victim = _Victim(vault.client, vault, key, str(made.get("VersionId")), data, until)
+    if not victim.unharmed():
+        raise Unavailable("the object server did not lock what it took", code="vault-unlocked")
+    return victim
+
+
+def _held(attack: Callable[[_Victim], None], victim: _Victim) -> bool:
+    try:
+        attack(victim)
+    except ClientError:
+        pass  # a refusal is what is hoped for, and proves nothing
+    except _Accepted:
+        return False
+    return victim.unharmed()
+
+
+def _sweep(vault: S3Vault) -> None:
+    """Canaries whose lock has ended; those still locked refuse, as they should."""
+    for page in vault.client.get_paginator("list_object_versions").paginate(Bucket=vault.bucket.name, Prefix=CANARIES):
+        for version in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            with contextlib.suppress(ClientError):
+                vault.client.delete_object(Bucket=vault.bucket.name, Key=version["Key"], VersionId=version["VersionId"])
+
+
+def _checksum(data: bytes) -> str:
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
+
+
+class _Accepted(Exception):  # noqa: N818 - says what happened
+    """The store said yes to what it has to refuse, though no object was harmed by it."""
+
+
+def _delete(victim: _Victim) -> None:
+    victim.client.delete_object(**victim.place)
+
+
+def _delete_with_bypass(victim: _Victim) -> None:
+    victim.client.delete_object(**victim.place, BypassGovernanceRetention=True)
+
+
+def _delete_many(victim: _Victim) -> None:
+    these = {"Objects": [{"Key": victim.key, "VersionId": victim.version}]}
+    victim.client.delete_objects(Bucket=victim.vault.bucket.name, Delete=these, BypassGovernanceRetention=True)
+
+
+def _shorten(victim: _Victim) -> None:
+    lock = {"Mode": MODE, "RetainUntilDate": victim.until - _SOONER}
+    victim.client.put_object_retention(**victim.place, Retention=lock, BypassGovernanceRetention=True)
+
+
+def _downgrade(victim: _Victim) -> None:
+    lock = {"Mode": "GOVERNANCE", "RetainUntilDate": victim.until}
+    victim.client.put_object_retention(**victim.place, Retention=lock, BypassGovernanceRetention=True)
+
+
+def _unlock(victim: _Victim) -> None:
+    victim.client.put_object_retention(**victim.place, Retention={}, BypassGovernanceRetention=True)
+
+
+def _lay_over(victim: _Victim) -> None:
+    victim.client.put_object(**victim.name, Body=b"other bytes")
+
+
+def _copy_over(victim: _Victim) -> None:
+    source = {"Bucket": victim.vault.bucket.name, "Key": victim.key, "VersionId": victim.version}
+    victim.client.copy_object(**victim.name, CopySource=source, MetadataDirective="REPLACE", Metadata={"a": "b"})
+
+
+def _hide(victim: _Victim) -> None:
+    victim.client.delete_object(**victim.name)
+
+
+def _forget_versions(victim: _Victim) -> None:
+    bucket = victim.vault.bucket.name
+    try:
+        victim.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+    finally:
+        suspended = victim.client.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled"
+        if suspended:
+            victim.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    if suspended:
+        raise _Accepted
+
+
+def _drop_the_bucket(victim: _Victim) -> None:
+    victim.client.delete_bucket(Bucket=victim.vault.bucket.name)
+
+
+def _write_twice(victim: _Victim) -> None:
+    victim.client.put_object(**victim.name, Body=b"other bytes", IfNoneMatch="*")
+    raise _Accepted
+
+
+def _wrong_checksum(victim: _Victim) -> None:
+    victim.client.put_object(
+        Bucket=victim.vault.bucket.name,
+        Key=f"{victim.key}-b",
+        Body=b"these bytes",
+        ChecksumAlgorithm="SHA256",
+        ChecksumSHA256=_checksum(b"others"),
+    )
+    raise _Accepted
+
+
+def _as_nobody(victim: _Victim) -> None:
+    bucket = victim.vault.bucket
+    nobody = bucket.client(Config(signature_version=UNSIGNED))
+    with contextlib.closing(nobody):
+        nobody.get_object(**victim.place)
+    raise _Accepted
+
+
+def _with_a_wrong_secret(victim: _Victim) -> None:
+    guessed = replace(victim.vault.bucket, secret_key=secrets.token_hex(20)).client()
+    with contextlib.closing(guessed):
+        guessed.get_object(**victim.place)
+    raise _Accepted
+
+
+ATTACKS: Final[dict[str, Callable[[_Victim], None]]] = {
+    "delete": _delete,
+    "delete-with-bypass": _delete_with_bypass,
+    "delete-many": _delete_many,
+    "shorten-the-lock": _shorten,
+    "downgrade-the-lock": _downgrade,
+    "unlock": _unlock,
+    "lay-over": _lay_over,
+    "copy-over": _copy_over,
+    "hide": _hide,
+    "forget-versions": _forget_versions,
+    "drop-the-bucket": _drop_the_bucket,
+    "write-twice": _write_twice,
+    "wrong-checksum": _wrong_checksum,
+    "as-nobody": _as_nobody,
+    "with-a-wrong-secret": _with_a_wrong_secret,
+}
+"""By the name under which a finding is told. The first nine touch the object or its lock, `drop-the-bucket` and
+`forget-versions` what holds all of them; the rest is what the vault relies on when it puts and reads."""

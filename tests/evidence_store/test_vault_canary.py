@@ -1,0 +1,156 @@
+"""The canary against a server that holds, one that does not, and one that takes what it is told and forgets it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from moto import mock_aws
+
+from evidence_store.errors import NotFound, OutOfReach, Unavailable
+from evidence_store.vault.canary import ATTACKS, canary, require_write_once
+from evidence_store.vault.s3 import Bucket, S3Vault
+from tests.seaweed import Server, seaweed
+
+KEPT = timedelta(days=30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with seaweed(tmp_path_factory.mktemp("canary") / "s3") as running:
+        yield running
+
+
+def through(vault: S3Vault) -> set[str]:
+    findings = canary(vault)
+    assert [finding.attack for finding in findings] == list(ATTACKS)
+    return {finding.attack for finding in findings if not finding.held}
+
+
+@pytest.mark.parametrize("who", ["writer", "admin"])
+def test_seaweedfs_holds_against_everything_even_from_its_administrator(server: Server, who: str) -> None:
+    name = server.make_bucket(secrets.token_hex(8)).name
+    assert through(S3Vault(server.bucket(name, who), KEPT)) == set()
+
+
+def test_moto_is_refused() -> None:
+    """An imitation for tests that says yes to most things: what the canary is for."""
+    with mock_aws():
+        bucket = Bucket("https://s3.us-east-1.amazonaws.com", "imitation", "key", "secret")
+        bucket.client().create_bucket(Bucket="imitation", ObjectLockEnabledForBucket=True)
+        assert through(S3Vault(bucket, KEPT)) == {
+            "shorten-the-lock", "downgrade-the-lock", "unlock", "forget-versions", "wrong-checksum",
+            "with-a-wrong-secret",
+        }  # fmt: skip
+        with pytest.raises(Unavailable) as refused:
+            require_write_once(S3Vault(bucket, KEPT))
+    assert refused.value.code == "vault-not-write-once"
+
+
+class Lying:
+    """A client of a store that takes what it is told and forgets some of it (stand-in: SeaweedFS forgets nothing).
+
+    `forgets`: arguments of put_object. `pretends`: it answers as if it had kept the lock.
+    """
+
+    def __init__(self, client: Any, *forgets: str, pretends: bool = False) -> None:
+        self._client, self._forgets, self._pretends = client, forgets, pretends
+        self._told: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def put_object(self, **told: Any) -> Any:
+        made = self._client.put_object(**{name: value for name, value in told.items() if name not in self._forgets})
+        self._told[told["Key"], made["VersionId"]] = {name: told.get(name) for name in LOCK}
+        return made
+
+    def head_object(self, **asked: Any) -> Any:
+        found = self._client.head_object(**asked)
+        return found | (self._told[asked["Key"], asked["VersionId"]] if self._pretends else {})
+
+
+LOCK = ("ObjectLockMode", "ObjectLockRetainUntilDate")
+
+
+@pytest.mark.parametrize(
+    ("forgets", "pretends", "expected"),
+    [
+        (("IfNoneMatch",), False, {"write-twice"}),
+        (("ChecksumSHA256",), False, {"wrong-checksum"}),
+        (LOCK, True, {"delete", "delete-with-bypass", "delete-many"}),
+    ],
+)
+def test_a_store_that_forgets(server: Server, forgets: tuple[str, ...], pretends: bool, expected: set[str]) -> None:
+    vault = S3Vault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    vault.client = Lying(vault.client, *forgets, pretends=pretends)
+    assert through(vault) == expected
+    with pytest.raises(Unavailable) as refused:
+        require_write_once(vault)
+    assert refused.value.code == "vault-not-write-once"
+    assert all(attack in str(refused.value) for attack in expected)
+
+
+def test_a_store_that_takes_no_lock(server: Server) -> None:
+    vault = S3Vault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    vault.client = Lying(vault.client, *LOCK)
+    for act in (canary, lambda v: v.put("a", b"one")):
+        with pytest.raises(Unavailable) as refused:
+            act(vault)
+        assert refused.value.code == "vault-unlocked"
+
+
+def test_a_store_that_keeps_something_else(server: Server) -> None:
+    vault = S3Vault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    vault.client = Altering(vault.client)
+    with pytest.raises(Unavailable) as refused:
+        vault.put("a", b"one")
+    assert refused.value.code == "vault-unlocked"
+
+
+class Altering(Lying):
+    """A store that keeps other bytes than it was given, and no checksum of them."""
+
+    def put_object(self, **told: Any) -> Any:
+        told["Body"] = bytes(octet ^ 1 for octet in told["Body"])
+        del told["ChecksumSHA256"]
+        return self._client.put_object(**told)
+
+    def head_object(self, **asked: Any) -> Any:
+        found = self._client.head_object(**asked)
+        return {name: value for name, value in found.items() if name != "ChecksumSHA256"}
+
+
+def test_a_canary_lies_there_for_a_day_and_is_no_object(server: Server) -> None:
+    vault = S3Vault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    require_write_once(vault)
+    assert list(vault.list()) == []
+    assert vault.client.list_object_versions(Bucket=vault.bucket.name, Prefix=".canary/")["Versions"]
+
+
+def test_a_server_that_is_away(server: Server) -> None:
+    away = Bucket("https://127.0.0.1:9", "vault", "key", "secret")
+    with pytest.raises(OutOfReach) as refused:
+        require_write_once(S3Vault(away, KEPT))
+    assert refused.value.code == "vault-out-of-reach"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_lock_lies_in_the_gateway_and_holds_where_the_way_past_it_is_shut(tmp_path: Path, guarded: bool) -> None:
+    """SeaweedFS's own store behind the gateway: without tokens between its parts it takes an order from anybody."""
+    with seaweed(tmp_path / "s3", guarded=guarded) as running:
+        vault = S3Vault(running.make_bucket("vault"), KEPT)
+        vault.put("a", b"one")
+        past = httpx.delete(f"http://127.0.0.1:{running.filer_port}/buckets/vault/?recursive=true", trust_env=False)
+        if guarded:
+            assert past.status_code == 401
+            assert vault.get("a") == b"one"
+        else:
+            assert past.status_code == 204
+            with pytest.raises((NotFound, OutOfReach)):
+                S3Vault(vault.bucket, KEPT).get("a")
