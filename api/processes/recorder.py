@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.identity.room_code import RoomCode
-from api.processes.serving import configure_logs, die_with_parent, harden, keep_memory, listen, serve, take_precedence
+from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.camera_page import camera_page_router
 from api.routes.room import room_routes
 from api.routes.room_page import RoomPage
@@ -69,7 +69,6 @@ def main(settings: Settings) -> None:
     harden()
     die_with_parent()
     take_precedence(2)
-    keep_memory()
     # The sealing thread may hold the interpreter for so long (s) while a packet waits to be passed on; 5 ms by default.
     sys.setswitchinterval(0.0005)
     uvloop.run(run(settings))

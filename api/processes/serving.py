@@ -20,8 +20,6 @@ from api.settings import Settings
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_KEPT, _MOST_KEPT = 16 << 20, 64 << 20
 
 
 def harden() -> None:
@@ -58,16 +56,6 @@ def take_precedence(rank: int) -> None:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(rank))
     except PermissionError:
         structlog.get_logger(__name__).warning("real_time_refused", remedy=f"LimitRTPRIO={rank}, or CAP_SYS_NICE")
-
-
-def keep_memory() -> None:
-    """Memory for ticks and segments is kept for the next one instead of given back and asked for again (mallopt(3)).
-
-    Each page that the kernel hands out anew costs 1 to 2 µs, which is more than encrypting what it then holds.
-    """
-    libc = ctypes.CDLL(None)
-    libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-    libc.mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT)
 
 
 def configure_logs() -> None:

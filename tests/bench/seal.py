@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from api.processes.serving import keep_memory
 from evidence_store.authority import create, load
 from evidence_store.sealing.certificates import to_der
 from evidence_store.sealing.journal import TrackEntry
@@ -85,7 +84,6 @@ class ByHand:
 
 def measure(runs: int, seconds: float) -> Figure:
     """MiB/s. Raises FileNotFoundError where age or openssl is missing."""
-    keep_memory()  # as the recorder does
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
