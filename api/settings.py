@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     ice_ports: tuple[int, int] | None = Field(default=None, description="UDP ports for media, first and last")
     spool_limit: int | None = Field(default=None, description="greatest size of the recorder's spool")
     vault_limit: int | None = Field(default=None, description="greatest size of the vault")
+    s3_endpoint: str | None = Field(default=None, description="an S3 server with Object Lock that holds the vault")
+    s3_bucket: str = Field(default="vidne", description="its bucket")
+    s3_keys: Path | None = Field(default=None, description="file: access key and secret key, a line each")
+    s3_authority: Path | None = Field(default=None, description="PEM file for the server's certificate")
+    s3_locked_days: int = Field(default=3650, ge=1, description="how long each object is locked")
     keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
     watch: bool = Field(default=True, description="watch over picture and sound, in a process of its own")
     demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")
@@ -57,6 +62,15 @@ class Settings(BaseSettings):
     def _safe_to_serve(self) -> Settings:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: one of them is missing")
+        if (self.s3_endpoint is None) != (self.s3_keys is None):
+            raise ValueError("s3_endpoint and s3_keys go together: one of them is missing")
+        if self.s3_endpoint is not None and not self.s3_endpoint.startswith("https://"):
+            raise ValueError("s3_endpoint has to begin with https://")
+        if self.s3_keys is not None:
+            try:
+                self.s3_credentials()
+            except OSError as error:
+                raise ValueError(f"s3_keys cannot be read: {os.strerror(error.errno or 0)}") from error
         beyond = not is_loopback(self.host)
         if beyond and not self.tls:
             raise ValueError("beyond loopback, tls_certificate and tls_key are needed: what is served is confidential")
@@ -87,6 +101,13 @@ class Settings(BaseSettings):
     @property
     def feed_path(self) -> Path:
         return self.run_folder / "feed.socket"
+
+    def s3_credentials(self) -> tuple[str, str]:
+        """Access key and secret key of `s3_keys`. Raises OSError, and ValueError for anything but two words."""
+        words = self.s3_keys.read_text().split() if self.s3_keys is not None else []
+        if len(words) != 2:
+            raise ValueError(f"{self.s3_keys} has to hold an access key and a secret key, a line each")
+        return words[0], words[1]
 
     @property
     def api_url(self) -> str:

@@ -40,7 +40,10 @@ from evidence_store.playback import Playback
 from evidence_store.room_notes import RoomNotes
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
+from evidence_store.vault.canary import ProvenVault
 from evidence_store.vault.disk import DiskVault
+from evidence_store.vault.s3 import Bucket
+from evidence_store.vault.vault import Vault
 
 log = structlog.get_logger()
 
@@ -80,7 +83,7 @@ def open_store(settings: Settings) -> Store:
         _make_escrow(settings)
     database = Database(f"sqlite:///{(folder / 'vidne.sqlite').absolute()}")
     database.migrate()
-    vault = DiskVault(folder / "vault", settings.vault_limit)
+    vault = _vault(settings)
     book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
     with contextlib.suppress(Tampered):
         # Logged, and read-only from here on: what is stored can still be looked at and audited.
@@ -90,6 +93,15 @@ def open_store(settings: Settings) -> Store:
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
         Sealing(book, authority), Playback(book, authority, keys),
     )  # fmt: skip
+
+
+def _vault(settings: Settings) -> Vault:
+    if settings.s3_endpoint is None:
+        return DiskVault(settings.store_folder / "vault", settings.vault_limit)
+    bucket = Bucket(
+        settings.s3_endpoint, settings.s3_bucket, *settings.s3_credentials(), authority=settings.s3_authority
+    )
+    return ProvenVault(bucket, datetime.timedelta(days=settings.s3_locked_days), limit=settings.vault_limit)
 
 
 def _make_escrow(settings: Settings) -> None:

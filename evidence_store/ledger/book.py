@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from evidence_store.custody import CustodyEvent
 from evidence_store.database.session import Database
-from evidence_store.errors import ChainBroken, Conflict, NoSpace, Tampered, Unavailable
+from evidence_store.errors import ChainBroken, Conflict, Tampered, Unavailable
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
@@ -95,15 +95,16 @@ class Book:
             entry.record(*events)
 
     def keep(self, note: bytes) -> None:
-        """Puts a checkpoint where no database can be rolled back. A full vault holds up nobody's work: it is logged.
+        """Puts a checkpoint where no database can be rolled back. A full vault, one that is away, and one that was
+        refused hold up nobody's work: it is logged.
 
         Raises ChainBroken where the vault has another checkpoint of that size; nothing is written from then on.
         """
         size = Checkpoint.open(note, self.ledger.verifier).size
         try:
             self.vault.put(checkpoint_name(size), note)
-        except NoSpace:
-            log.error("checkpoint_not_in_vault", size=size)
+        except Unavailable as error:
+            log.error("checkpoint_not_in_vault", size=size, code=error.code)
         except Conflict as error:
             self.read_only = True
             log.critical("ledger_is_not_the_remembered_one", code=error.code)

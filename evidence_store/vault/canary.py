@@ -10,22 +10,31 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import math
 import secrets
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import structlog
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from evidence_store.errors import OutOfReach, Unavailable
-from evidence_store.vault.s3 import CANARIES, MODE, S3Vault
+from evidence_store.vault.s3 import CANARIES, MODE, Bucket, S3Vault
+from evidence_store.vault.vault import StoredObject
 
 LOCKED: Final = timedelta(days=1)
 """How long a canary lies in the store: the shortest that every store takes."""
+PROVEN_FOR_S: Final = 24 * 3600.0
+ASKED_AGAIN_AFTER_S: Final = 600.0
 _SOONER = timedelta(hours=1)
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,42 @@ def require_write_once(vault: S3Vault) -> None:
     through = [finding.attack for finding in canary(vault) if not finding.held]
     if through:
         raise Unavailable(f"the store can be changed: {', '.join(through)}", code="vault-not-write-once")
+
+
+class ProvenVault(S3Vault):
+    """A bucket that takes nothing before it has withstood the canary, and nothing more from the day that it does not.
+
+    Asked at the first put and then once a day; a bucket that was refused is asked again after ten minutes. What is
+    there can be read all the while. `put` raises Unavailable `vault-not-write-once` beside what a vault's own raises.
+    """
+
+    def __init__(self, bucket: Bucket, kept: timedelta, *, limit: int | None = None) -> None:
+        super().__init__(bucket, kept, limit=limit)
+        self._asking = threading.Lock()
+        self._asked_s = -math.inf
+        self._refused: Unavailable | None = None
+
+    def put(self, name: str, data: bytes) -> StoredObject:
+        with self._asking:
+            every_s = PROVEN_FOR_S if self._refused is None else ASKED_AGAIN_AFTER_S
+            if time.monotonic() - self._asked_s > every_s:
+                self._prove()
+            if self._refused is not None:
+                raise Unavailable(str(self._refused), code=self._refused.code)
+        return super().put(name, data)
+
+    def _prove(self) -> None:
+        """Raises OutOfReach, and is then asked anew by the next put."""
+        try:
+            require_write_once(self)
+        except OutOfReach:
+            raise
+        except Unavailable as refused:
+            self._refused = refused
+            log.error("vault_refused", code=refused.code, reason=str(refused))
+        else:
+            self._refused = None
+        self._asked_s = time.monotonic()
 
 
 def _new_victim(vault: S3Vault) -> _Victim:

@@ -13,7 +13,7 @@ import pytest
 from moto import mock_aws
 
 from evidence_store.errors import NotFound, OutOfReach, Unavailable
-from evidence_store.vault.canary import ATTACKS, canary, require_write_once
+from evidence_store.vault.canary import ATTACKS, ProvenVault, canary, require_write_once
 from evidence_store.vault.s3 import Bucket, S3Vault
 from tests.seaweed import Server, seaweed
 
@@ -154,3 +154,51 @@ def test_the_lock_lies_in_the_gateway_and_holds_where_the_way_past_it_is_shut(tm
             assert past.status_code == 204
             with pytest.raises((NotFound, OutOfReach)):
                 S3Vault(vault.bucket, KEPT).get("a")
+
+
+def test_a_bucket_is_proven_at_the_first_put_and_not_at_the_second(server: Server) -> None:
+    vault = ProvenVault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    vault.put("a", b"one")
+    seen = tried(vault)
+    assert len(seen) >= len(ATTACKS)
+    vault.put("b", b"two")
+    assert tried(vault) == seen
+    assert [each.name for each in vault.list()] == ["a", "b"]
+
+
+def tried(vault: S3Vault) -> list[str]:
+    found = vault.client.list_object_versions(Bucket=vault.bucket.name, Prefix=".canary/")
+    return [version["Key"] for version in found.get("Versions", ())]
+
+
+def test_a_refused_bucket_takes_nothing_is_read_all_the_same_and_asked_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = server.make_bucket(secrets.token_hex(8))
+    S3Vault(bucket, KEPT).put("a", b"one")
+    vault = ProvenVault(bucket, KEPT)
+    honest, vault.client = vault.client, Lying(vault.client, "IfNoneMatch")
+    for _ in range(2):
+        with pytest.raises(Unavailable) as refused:
+            vault.put("b", b"two")
+        assert refused.value.code == "vault-not-write-once"
+        assert "write-twice" in str(refused.value)
+    assert vault.get("a") == b"one"
+    assert not vault.exists("b")
+    vault.client = honest
+    with pytest.raises(Unavailable):
+        vault.put("b", b"two")
+    monkeypatch.setattr("evidence_store.vault.canary.ASKED_AGAIN_AFTER_S", 0.0)
+    vault.put("b", b"two")
+    assert vault.get("b") == b"two"
+
+
+def test_a_server_that_was_away_is_asked_by_the_next_put(server: Server) -> None:
+    bucket = server.make_bucket(secrets.token_hex(8))
+    vault = ProvenVault(bucket, KEPT)
+    there, vault.client = vault.client, Bucket("https://127.0.0.1:9", bucket.name, "key", "secret").client()
+    with pytest.raises(OutOfReach):
+        vault.put("a", b"one")
+    vault.client = there
+    vault.put("a", b"one")
+    assert vault.get("a") == b"one"

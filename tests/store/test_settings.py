@@ -39,6 +39,24 @@ def test_half_of_tls_is_none_and_is_said_so(given: dict[str, Any]) -> None:
         Settings(**given)
 
 
+def test_a_bucket_needs_its_keys_and_a_server_that_can_be_known(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    with pytest.raises(ValidationError, match="go together"):
+        Settings(s3_endpoint="https://s3.example")
+    with pytest.raises(ValidationError, match="cannot be read"):
+        Settings(s3_endpoint="https://s3.example", s3_keys=keys)
+    keys.write_text("access secret superfluous")
+    with pytest.raises(ValidationError, match="has to hold") as refused:
+        Settings(s3_endpoint="https://s3.example", s3_keys=keys)
+    assert "superfluous" not in str(refused.value)
+    keys.write_text("access\nsecret\n")
+    with pytest.raises(ValidationError, match="https"):
+        Settings(s3_endpoint="http://s3.example", s3_keys=keys)
+    settings = Settings(s3_endpoint="https://s3.example", s3_keys=keys)
+    assert settings.s3_credentials() == ("access", "secret")
+    assert "secret" not in str(settings.environment())
+
+
 def test_a_mistyped_setting_is_refused() -> None:
     with pytest.raises(ValidationError):
         Settings(tls_sertificate=Path("x.pem"))  # type: ignore[call-arg]
