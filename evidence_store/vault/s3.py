@@ -47,7 +47,8 @@ def _session() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where it is and who we are there. `authority`: a PEM file for the server's certificate; None: the system's."""
+    """Where it is and who we are there. `authority`: a PEM file for the server's certificate; None: the
+    public ones that boto3 brings along."""
 
     endpoint: str
     name: str
