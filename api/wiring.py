@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import time
 from collections.abc import AsyncIterator
@@ -29,7 +28,7 @@ from api.settings import Secrets, Settings
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
-from evidence_store.errors import Tampered, VidneError
+from evidence_store.errors import OutOfReach, Tampered, VidneError
 from evidence_store.intake import Intake
 from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
@@ -74,7 +73,10 @@ class Store:
 
 
 def open_store(settings: Settings) -> Store:
-    """Opens the store, making what a first start lacks. Synchronous; brings the database up to date."""
+    """Opens the store, making what a first start lacks. Synchronous; brings the database up to date.
+
+    Raises OutOfReach when the vault does not answer.
+    """
     now = datetime.datetime.now(datetime.UTC)
     folder = settings.store_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -85,9 +87,13 @@ def open_store(settings: Settings) -> Store:
     database.migrate()
     vault = _vault(settings)
     book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
-    with contextlib.suppress(Tampered):
-        # Logged, and read-only from here on: what is stored can still be looked at and audited.
+    try:
         book.check_remembered()
+    except Tampered:
+        pass  # logged, and read-only from here on: what is stored can still be looked at and audited
+    except OutOfReach:
+        database.close()
+        raise
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),

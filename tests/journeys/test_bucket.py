@@ -79,3 +79,20 @@ async def test_a_bucket_that_is_no_good_holds_up_delivery_and_no_recording(
     manifest, seen = await sealed(house, interview)
     assert manifest["gaps"] == []
     assert jumps(seen, clips["wide"]) == []
+
+
+async def test_a_bucket_that_is_away_at_the_start_is_waited_for(stage: tuple[House, People]) -> None:
+    house, _ = stage
+    log = house.settings.data / "house.log"
+    before, endpoint = log.stat().st_size, house.settings.s3_endpoint
+    await house.restart("web", s3_endpoint="https://127.0.0.1:9")
+
+    async def said() -> str:
+        return log.read_text()[before:]
+
+    words = await until(said, lambda text: text.count("web_waits_for_the_vault") > 1)
+    assert "vault-out-of-reach" in words
+    assert "Traceback" not in words
+    assert (await house.room())["state"] == "idle"
+    await house.restart("web", s3_endpoint=endpoint)
+    await house.answers()
