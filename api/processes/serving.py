@@ -54,8 +54,10 @@ def take_precedence(rank: int) -> None:
         return
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(rank))
-    except PermissionError:
-        structlog.get_logger(__name__).warning("real_time_refused", remedy=f"LimitRTPRIO={rank}, or CAP_SYS_NICE")
+    except OSError as error:
+        structlog.get_logger(__name__).warning(
+            "real_time_refused", errno=error.errno, remedy=f"LimitRTPRIO={rank}, or CAP_SYS_NICE"
+        )
 
 
 def configure_logs() -> None:
