@@ -169,8 +169,13 @@ def audit(
     """Rebuild and check everything from bytes: ledger, custody, checkpoints, every take, every manifest."""
     from api.wiring import open_store
     from evidence_store.audit import Audit, Finding
+    from evidence_store.errors import OutOfReach
 
-    store = open_store(_settings(data=data))
+    try:
+        store = open_store(_settings(data=data))
+    except OutOfReach as error:
+        typer.echo(f"The vault cannot be reached, so nothing was checked: {error}.", err=True)
+        raise typer.Exit(2) from None
 
     def tell(finding: Finding) -> None:
         if not as_json:

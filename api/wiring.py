@@ -85,9 +85,8 @@ def open_store(settings: Settings) -> Store:
         _make_escrow(settings)
     database = Database(f"sqlite:///{(folder / 'vidne.sqlite').absolute()}")
     database.migrate()
-    vault = _vault(settings)
-    book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
     try:
+        book = Book(database, Ledger(authority.note_signer()), _vault(settings), time.time_ns)
         book.check_remembered()
     except Tampered:
         pass  # logged, and read-only from here on: what is stored can still be looked at and audited

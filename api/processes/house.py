@@ -65,6 +65,19 @@ def require_ports(settings: Settings, *, room: bool, web: bool) -> None:
         raise typer.Exit(2)
 
 
+def require_vault_keys(settings: Settings) -> None:
+    """Exit 2 where the keys to the vault's bucket cannot be had. Only the web application's process reads them."""
+    if settings.s3_endpoint is not None:
+        try:
+            settings.s3_credentials()
+        except OSError as error:
+            typer.echo(f"s3_keys cannot be read: {os.strerror(error.errno or 0)}", err=True)
+            raise typer.Exit(2) from None
+        except ValueError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
+
+
 def say(name: str, what: str) -> None:
     typer.echo(f"  {name}: {what}", err=True)
 
@@ -101,6 +114,8 @@ def run_house(settings: Settings, *, room: bool, web: bool) -> None:
     """Until SIGTERM or SIGINT."""
     os.umask(0o077)
     require_ports(settings, room=room, web=web)
+    if web:
+        require_vault_keys(settings)
     supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
 
     if room:

@@ -33,5 +33,5 @@ def _application(settings: Settings) -> FastAPI:
         try:
             return build_app(settings)
         except OutOfReach as error:
-            log.warning("web_waits_for_the_vault", code=error.code)
+            log.warning("web_waits_for_the_vault", code=error.code, reason=str(error))
             time.sleep(ASKED_EVERY_S)

@@ -23,15 +23,17 @@ import structlog
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from evidence_store.errors import OutOfReach, Unavailable
-from evidence_store.vault.s3 import CANARIES, MODE, Bucket, S3Vault
+from evidence_store.vault.s3 import CANARIES, MODE, Bucket, S3Vault, status_of
 from evidence_store.vault.vault import StoredObject
 
 LOCKED: Final = timedelta(days=1)
 """How long a canary lies in the store: the shortest that every store takes."""
 PROVEN_FOR_S: Final = 24 * 3600.0
 ASKED_AGAIN_AFTER_S: Final = 600.0
+AWAY_FOR_S: Final = 5.0
 _SOONER = timedelta(hours=1)
 
 log = structlog.get_logger(__name__)
@@ -76,23 +78,35 @@ class _Victim:
             and found.get("ObjectLockMode") == MODE
             and held is not None
             and held >= self.until
-            and versions["Versions"][-1]["VersionId"] == self.version
+            and (versions.get("Versions") or [{}])[-1].get("VersionId") == self.version
         )
 
 
 def canary(vault: S3Vault) -> list[Finding]:
-    """Tries each attack of `ATTACKS`. Takes away canaries of former days first.
+    """Tries each attack of `ATTACKS`, and of `BUCKET_ATTACKS` while nothing is in the bucket that could be harmed.
 
-    Raises OutOfReach when the store does not answer, and Unavailable `vault-unlocked` when it takes no lock at all.
+    Takes away canaries of former days first. Raises OutOfReach when the store does not answer, and Unavailable
+    `vault-unlocked` when it takes no lock at all.
     """
+    empty = next(vault.list(), None) is None
+    findings: list[Finding] = []
     try:
         _sweep(vault)
-        return [Finding(name, _held(attack, _new_victim(vault))) for name, attack in ATTACKS.items()]
+        victim = _new_victim(vault)
+        for name, attack in {**ATTACKS, **(BUCKET_ATTACKS if empty else {})}.items():
+            held = _held(attack, victim)
+            findings.append(Finding(name, held))
+            if not held and not victim.unharmed():
+                victim = _new_victim(vault)
     except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        raise OutOfReach(f"the object server answered {status} to the canary", code="vault-out-of-reach") from error
-    except BotoCoreError as error:
-        raise OutOfReach("the object server does not answer", code="vault-out-of-reach") from error
+        # A bucket that was dropped takes no victim any more: what is known of it by then is said.
+        if all(finding.held for finding in findings):
+            said = f"the object server answered {status_of(error)} to the canary"
+            raise OutOfReach(said, code="vault-out-of-reach") from None
+    except (BotoCoreError, HTTPError) as error:
+        said = f"the object server does not answer: {type(error).__name__}"
+        raise OutOfReach(said, code="vault-out-of-reach") from None
+    return findings
 
 
 def require_write_once(vault: S3Vault) -> None:
@@ -112,10 +126,20 @@ class ProvenVault(S3Vault):
     def __init__(self, bucket: Bucket, kept: timedelta, *, limit: int | None = None) -> None:
         super().__init__(bucket, kept, limit=limit)
         self._asking = threading.Lock()
-        self._asked_s = -math.inf
+        self._asked_s = self._away_until_s = -math.inf
         self._refused: Unavailable | None = None
 
     def put(self, name: str, data: bytes) -> StoredObject:
+        if time.monotonic() < self._away_until_s:
+            raise OutOfReach("the object server did not answer a moment ago", code="vault-out-of-reach")
+        try:
+            return self._put(name, data)
+        except OutOfReach:
+            # Whoever asks next is told at once, instead of waiting out the same silence: a start must not.
+            self._away_until_s = time.monotonic() + AWAY_FOR_S
+            raise
+
+    def _put(self, name: str, data: bytes) -> StoredObject:
         with self._asking:
             every_s = PROVEN_FOR_S if self._refused is None else ASKED_AGAIN_AFTER_S
             if time.monotonic() - self._asked_s > every_s:
@@ -160,19 +184,25 @@ def _new_victim(vault: S3Vault) -> _Victim:
 def _held(attack: Callable[[_Victim], None], victim: _Victim) -> bool:
     try:
         attack(victim)
-    except ClientError:
-        pass  # a refusal is what is hoped for, and proves nothing
+    except ClientError as error:
+        # A refusal is what is hoped for, and proves nothing; a server in trouble has not decided.
+        if status_of(error) >= 500 or status_of(error) == 429:
+            raise
     except _Accepted:
         return False
     return victim.unharmed()
 
 
 def _sweep(vault: S3Vault) -> None:
-    """Canaries whose lock has ended; those still locked refuse, as they should."""
+    """Takes away canaries whose lock has ended."""
+    before = datetime.now(UTC) - LOCKED
     for page in vault.client.get_paginator("list_object_versions").paginate(Bucket=vault.bucket.name, Prefix=CANARIES):
         for version in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            with contextlib.suppress(ClientError):
-                vault.client.delete_object(Bucket=vault.bucket.name, Key=version["Key"], VersionId=version["VersionId"])
+            if version["LastModified"] < before:
+                with contextlib.suppress(ClientError):
+                    vault.client.delete_object(
+                        Bucket=vault.bucket.name, Key=version["Key"], VersionId=version["VersionId"]
+                    )
 
 
 def _checksum(data: bytes) -> str:
@@ -225,13 +255,12 @@ def _hide(victim: _Victim) -> None:
 
 def _forget_versions(victim: _Victim) -> None:
     bucket = victim.vault.bucket.name
+    victim.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     try:
-        victim.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+        kept = victim.client.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled"
     finally:
-        suspended = victim.client.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled"
-        if suspended:
-            victim.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    if suspended:
+        victim.client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    if not kept:
         raise _Accepted
 
 
@@ -271,6 +300,10 @@ def _with_a_wrong_secret(victim: _Victim) -> None:
 
 
 ATTACKS: Final[dict[str, Callable[[_Victim], None]]] = {
+    "write-twice": _write_twice,
+    "wrong-checksum": _wrong_checksum,
+    "as-nobody": _as_nobody,
+    "with-a-wrong-secret": _with_a_wrong_secret,
     "delete": _delete,
     "delete-with-bypass": _delete_with_bypass,
     "delete-many": _delete_many,
@@ -280,12 +313,11 @@ ATTACKS: Final[dict[str, Callable[[_Victim], None]]] = {
     "lay-over": _lay_over,
     "copy-over": _copy_over,
     "hide": _hide,
+}
+"""By the name under which a finding is told: what the vault relies on in each call, then the object and its lock, and
+last what hides it, since all are tried on one object while it is unharmed."""
+BUCKET_ATTACKS: Final[dict[str, Callable[[_Victim], None]]] = {
     "forget-versions": _forget_versions,
     "drop-the-bucket": _drop_the_bucket,
-    "write-twice": _write_twice,
-    "wrong-checksum": _wrong_checksum,
-    "as-nobody": _as_nobody,
-    "with-a-wrong-secret": _with_a_wrong_secret,
 }
-"""By the name under which a finding is told. The first nine touch the object or its lock, `drop-the-bucket` and
-`forget-versions` what holds all of them; the rest is what the vault relies on when it puts and reads."""
+"""On what holds all objects: these could harm evidence where they come through, so a bucket with objects is spared."""

@@ -13,7 +13,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import groupby
@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NoSpace, NotFound, OutOfReach, Unavailable
 from evidence_store.vault.space import Space
@@ -31,7 +32,7 @@ from evidence_store.vault.vault import ListedObject, StoredObject, check_name, c
 MODE: Final = "COMPLIANCE"
 CANARIES: Final = ".canary/"
 """Where the canary tries its attacks: under a name that no object can have."""
-_FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "EntityTooLarge"}
+_FULL = {"QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "InsufficientStorage"}
 _MOST_KNOWN = 65_536
 _ROUNDED = timedelta(seconds=1)
 """Servers keep a lock's end to the second."""
@@ -52,8 +53,8 @@ class Bucket:
 
     endpoint: str
     name: str
-    access_key: str
-    secret_key: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
     region: str = "us-east-1"
     authority: Path | None = None
 
@@ -76,9 +77,9 @@ class Bucket:
                 # What boto3 adds by itself, some servers refuse; ours is given with each put.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"total_max_attempts": 3, "mode": "standard"},
+                connect_timeout=2,
+                read_timeout=10,
+                retries={"total_max_attempts": 2, "mode": "standard"},
                 proxies={},
             ).merge(but or Config()),
         )
@@ -117,19 +118,28 @@ class S3Vault:
         check_name(name)
         stored = StoredObject(name, len(data), hashlib.sha256(data).digest())
         until = self._now() + self._kept
-        if self._first(name) is None:
+        new = self._first(name) is None
+        if new:
             self.space.claim(len(data))
-            if self._create(name, data, stored.sha256, until):
-                return stored
-            self.space.release(len(data))
-        # Somebody was first; perhaps ourselves, in a try whose answer was lost.
-        first = self._first(name)
-        if first is None:
-            raise OutOfReach("the object server contradicts itself", code="vault-out-of-reach")
-        if first.size != stored.size or hashlib.sha256(self._read(name, first)).digest() != stored.sha256:
-            raise Conflict("another object has this name", code="object-exists")
-        self._confirm(name, first, stored.sha256, until, extend=True)
+        try:
+            if not (new and self._create(name, data, stored.sha256, until)):
+                self._repeat(stored, until)
+        except BaseException as error:
+            if new:
+                self.space.release(len(data))
+            if isinstance(error, NotFound):
+                # Known, and gone meanwhile; it is forgotten by now, and the next try makes it anew.
+                raise OutOfReach("the object server contradicts itself", code="vault-out-of-reach") from None
+            raise
         return stored
+
+    def _repeat(self, stored: StoredObject, until: datetime) -> None:
+        """Somebody was first; perhaps ourselves, in a try whose answer was lost."""
+        first = self._there(stored.name)
+        data = self._read(stored.name, first) if first.size == stored.size else b""
+        if first.size != stored.size or hashlib.sha256(data).digest() != stored.sha256:
+            raise Conflict("another object has this name", code="object-exists")
+        self._confirm(stored.name, first, stored.sha256, until, extend=True)
 
     def get(self, name: str, sha256: bytes | None = None) -> bytes:
         data = self._read(name, self._there(name))
@@ -203,13 +213,9 @@ class S3Vault:
                     ObjectLockRetainUntilDate=until,
                 )
         except _Refusal as error:
-            if error.status == 412:
-                return False
-            self.space.release(len(data))
-            raise
-        except BaseException:
-            self.space.release(len(data))
-            raise
+            if error.status != 412:
+                raise
+            return False
         # A crash here: the object is there and locked, and nobody was told. The next try finds its own bytes.
         first = self._first(name)
         if first is None or first.id != made.get("VersionId"):
@@ -220,16 +226,17 @@ class S3Vault:
 
     def _confirm(self, name: str, first: _Version, sha256: bytes, until: datetime, *, extend: bool) -> None:
         """Reads lock and checksum back. Raises Unavailable `vault-unlocked`."""
-        place = {"Bucket": self.bucket.name, "Key": name, "VersionId": first.id}
-        with _answers():
-            found = self.client.head_object(**place, ChecksumMode="ENABLED")
-            held = found.get("ObjectLockRetainUntilDate")
-            if extend and held is not None and held + _ROUNDED < until:
-                lock = {"Mode": MODE, "RetainUntilDate": until}
-                self.client.put_object_retention(**place, Retention=lock)
-                found = self.client.head_object(**place, ChecksumMode="ENABLED")
-                held = found.get("ObjectLockRetainUntilDate")
-        if found.get("ObjectLockMode") != MODE or held is None or held + _ROUNDED < until:
+        found = self._lock(name, first)
+        if extend and not _locked(found, until):
+            with _answers():
+                self.client.put_object_retention(
+                    Bucket=self.bucket.name,
+                    Key=name,
+                    VersionId=first.id,
+                    Retention={"Mode": MODE, "RetainUntilDate": until},
+                )
+            found = self._lock(name, first)
+        if not _locked(found, until):
             raise Unavailable("the object server did not lock what it took", code="vault-unlocked")
         checksum = found.get("ChecksumSHA256")
         if checksum is None:
@@ -238,17 +245,35 @@ class S3Vault:
         if checksum != base64.b64encode(sha256).decode():
             raise Unavailable("the object server did not keep what it took", code="vault-unlocked")
 
+    def _lock(self, name: str, first: _Version) -> dict[str, Any]:
+        """What the server says of it. Raises NotFound."""
+        with self._gone(name), _answers():
+            found: dict[str, Any] = self.client.head_object(
+                Bucket=self.bucket.name, Key=name, VersionId=first.id, ChecksumMode="ENABLED"
+            )
+            return found
+
     def _read(self, name: str, first: _Version, span: tuple[int, int] | None = None) -> bytes:
         asked = {} if span is None else {"Range": f"bytes={span[0]}-{span[0] + span[1] - 1}"}
+        with self._gone(name), _answers():
+            found = self.client.get_object(Bucket=self.bucket.name, Key=name, VersionId=first.id, **asked)
+            return bytes(found["Body"].read())
+
+    @contextmanager
+    def _gone(self, name: str) -> Iterator[None]:
+        """A version that was known and is not there any more is NotFound, and is forgotten."""
         try:
-            with _answers():
-                found = self.client.get_object(Bucket=self.bucket.name, Key=name, VersionId=first.id, **asked)
-                return bytes(found["Body"].read())
+            yield
         except _Refusal as error:
             if error.status != 404:
                 raise
             self._known.pop(name, None)
-            raise NotFound("no such object", code="object") from error
+            raise NotFound("no such object", code="object") from None
+
+
+def _locked(found: dict[str, Any], until: datetime) -> bool:
+    held = found.get("ObjectLockRetainUntilDate")
+    return found.get("ObjectLockMode") == MODE and held is not None and bool(held + _ROUNDED >= until)
 
 
 class _Refusal(OutOfReach):
@@ -266,10 +291,17 @@ def _answers() -> Iterator[None]:
         yield
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") in _FULL:
-            raise NoSpace("the object server is full", code="vault-full") from error
-        raise _Refusal(int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))) from error
-    except BotoCoreError as error:
-        raise OutOfReach("the object server does not answer", code="vault-out-of-reach") from error
+            raise NoSpace("the object server is full", code="vault-full") from None
+        raise _Refusal(status_of(error)) from None
+    except (BotoCoreError, HTTPError, OSError) as error:
+        # OSError: a certificate authority's file that is not there.
+        what = type(error).__name__
+        raise OutOfReach(f"the object server does not answer: {what}", code="vault-out-of-reach") from None
+
+
+def status_of(error: ClientError) -> int:
+    """The HTTP status of an answer; 0 where it had none."""
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 class _Reading(io.RawIOBase):
@@ -289,9 +321,8 @@ class _Reading(io.RawIOBase):
         return self._at
 
     def readall(self) -> bytes:
-        data = self._read_range(self._at, max(0, self._size - self._at))
-        self._at += len(data)
-        return data
+        start, self._at = min(self._at, self._size), max(self._at, self._size)
+        return self._read_range(start, self._size - start)
 
     def readinto(self, buffer: Any) -> int:
         length = min(len(buffer), max(0, self._size - self._at))

@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from evidence_store.errors import NotFound, OutOfReach, Unavailable
-from evidence_store.vault.canary import ATTACKS, ProvenVault, canary, require_write_once
+from evidence_store.vault.canary import ATTACKS, BUCKET_ATTACKS, ProvenVault, canary, require_write_once
 from evidence_store.vault.s3 import Bucket, S3Vault
 from tests.seaweed import Server, seaweed
 
@@ -28,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def through(vault: S3Vault) -> set[str]:
     findings = canary(vault)
-    assert [finding.attack for finding in findings] == list(ATTACKS)
+    assert [finding.attack for finding in findings] == [*ATTACKS, *BUCKET_ATTACKS]
     return {finding.attack for finding in findings if not finding.held}
 
 
@@ -160,7 +161,7 @@ def test_a_bucket_is_proven_at_the_first_put_and_not_at_the_second(server: Serve
     vault = ProvenVault(server.make_bucket(secrets.token_hex(8)), KEPT)
     vault.put("a", b"one")
     seen = tried(vault)
-    assert len(seen) >= len(ATTACKS)
+    assert seen
     vault.put("b", b"two")
     assert tried(vault) == seen
     assert [each.name for each in vault.list()] == ["a", "b"]
@@ -193,12 +194,55 @@ def test_a_refused_bucket_takes_nothing_is_read_all_the_same_and_asked_again(
     assert vault.get("b") == b"two"
 
 
-def test_a_server_that_was_away_is_asked_by_the_next_put(server: Server) -> None:
+def test_a_server_that_is_away_is_left_alone_for_a_moment_and_asked_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a server that is silent, only the first to ask has to wait for it."""
     bucket = server.make_bucket(secrets.token_hex(8))
     vault = ProvenVault(bucket, KEPT)
     there, vault.client = vault.client, Bucket("https://127.0.0.1:9", bucket.name, "key", "secret").client()
     with pytest.raises(OutOfReach):
         vault.put("a", b"one")
     vault.client = there
+    with pytest.raises(OutOfReach, match="a moment ago"):
+        vault.put("a", b"one")
+    monkeypatch.setattr(vault, "_away_until_s", 0.0)
     vault.put("a", b"one")
     assert vault.get("a") == b"one"
+
+
+def test_a_bucket_that_holds_evidence_is_not_attacked_as_a_whole(server: Server) -> None:
+    """A bucket that can be dropped, or forget its versions, is found out before anything is in it."""
+    vault = S3Vault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    vault.put("a", b"one")
+    called = Counting(vault.client)
+    vault.client = called
+    assert [finding.attack for finding in canary(vault)] == list(ATTACKS)
+    assert "put_object_retention" in called.names
+    assert not {"delete_bucket", "put_bucket_versioning"} & called.names
+
+
+class Counting(Lying):
+    """Remembers what was asked of it."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.names: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.names.add(name)
+        return super().__getattr__(name)
+
+
+def test_a_server_in_trouble_has_proven_nothing(server: Server) -> None:
+    vault = S3Vault(server.make_bucket(secrets.token_hex(8)), KEPT)
+    vault.client = Troubled(vault.client)
+    with pytest.raises(OutOfReach, match="503"):
+        canary(vault)
+
+
+class Troubled(Lying):
+    """A server that takes and gives objects, and is too busy for anything else."""
+
+    def put_object_retention(self, **_: Any) -> Any:
+        raise ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObjectRetention")

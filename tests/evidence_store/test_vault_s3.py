@@ -55,14 +55,26 @@ def test_what_is_laid_over_an_object_or_hides_it_is_not_read(bucket: Bucket) -> 
     assert not vault.exists("b")
 
 
+def lock_of(bucket: Bucket, name: str) -> tuple[str | None, datetime | None]:
+    found = bucket.client().head_object(Bucket=bucket.name, Key=name)
+    return found.get("ObjectLockMode"), found.get("ObjectLockRetainUntilDate")
+
+
 def test_what_lay_there_unlocked_is_locked_by_putting_it_again(bucket: Bucket) -> None:
+    """As from a server that took it without its lock, and was set right since."""
+    day = datetime(2030, 1, 1, tzinfo=UTC)
+    bucket.client().put_object(Bucket=bucket.name, Key="a", Body=b"one")
+    S3Vault(bucket, KEPT, now=lambda: day).put("a", b"one")
+    assert lock_of(bucket, "a") == ("COMPLIANCE", day + KEPT)
+
+
+def test_a_lock_grows_with_each_put_and_never_shrinks(bucket: Bucket) -> None:
     day = datetime(2030, 1, 1, tzinfo=UTC)
     S3Vault(bucket, KEPT, now=lambda: day).put("a", b"one")
     S3Vault(bucket, KEPT, now=lambda: day + timedelta(days=5)).put("a", b"one")
-    held = bucket.client().head_object(Bucket=bucket.name, Key="a")["ObjectLockRetainUntilDate"]
-    assert held == day + timedelta(days=5) + KEPT
+    assert lock_of(bucket, "a") == ("COMPLIANCE", day + timedelta(days=5) + KEPT)
     S3Vault(bucket, KEPT, now=lambda: day).put("a", b"one")
-    assert bucket.client().head_object(Bucket=bucket.name, Key="a")["ObjectLockRetainUntilDate"] == held
+    assert lock_of(bucket, "a") == ("COMPLIANCE", day + timedelta(days=5) + KEPT)
 
 
 def test_more_objects_than_one_page_of_the_servers_listing(bucket: Bucket) -> None:
@@ -82,6 +94,8 @@ def test_reading_as_a_file(bucket: Bucket) -> None:
         assert file.read() == data
         assert file.seek(-3, 2) == len(data) - 3
         assert file.read(10) == data[-3:]
+        assert file.seek(len(data) + 5) == len(data) + 5
+        assert file.read() == b""
         file.seek(1_000_000)
         assert file.read(5) == data[1_000_000:1_000_005]
 
@@ -118,3 +132,19 @@ def test_an_object_that_is_gone_is_not_there(server: Server, bucket: Bucket) -> 
     with pytest.raises(NotFound):
         vault.get("a")
     assert not vault.exists("a")
+
+
+def test_an_object_that_is_gone_is_put_anew_by_the_second_try(bucket: Bucket) -> None:
+    vault, client = S3Vault(bucket, KEPT, limit=3), bucket.client()
+    made = client.put_object(Bucket=bucket.name, Key="a", Body=b"one")
+    assert vault.exists("a")
+    client.delete_object(Bucket=bucket.name, Key="a", VersionId=made["VersionId"])
+    with pytest.raises(OutOfReach):
+        vault.put("a", b"one")
+    vault.put("a", b"one")
+    assert vault.get("a") == b"one"
+
+
+def test_nothing_that_is_said_of_a_bucket_has_its_keys(bucket: Bucket) -> None:
+    assert bucket.secret_key not in repr(bucket)
+    assert bucket.access_key not in repr(bucket)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from api.drill.house import free_ports
 from api.settings import Secrets, Settings, is_loopback
 
 
@@ -43,18 +44,31 @@ def test_a_bucket_needs_its_keys_and_a_server_that_can_be_known(tmp_path: Path) 
     keys = tmp_path / "keys"
     with pytest.raises(ValidationError, match="go together"):
         Settings(s3_endpoint="https://s3.example")
-    with pytest.raises(ValidationError, match="cannot be read"):
-        Settings(s3_endpoint="https://s3.example", s3_keys=keys)
-    keys.write_text("access secret superfluous")
-    with pytest.raises(ValidationError, match="has to hold") as refused:
-        Settings(s3_endpoint="https://s3.example", s3_keys=keys)
-    assert "superfluous" not in str(refused.value)
-    keys.write_text("access\nsecret\n")
     with pytest.raises(ValidationError, match="https"):
         Settings(s3_endpoint="http://s3.example", s3_keys=keys)
     settings = Settings(s3_endpoint="https://s3.example", s3_keys=keys)
+    with pytest.raises(OSError):
+        settings.s3_credentials()
+    keys.write_text("access secret superfluous")
+    with pytest.raises(ValueError, match="has to hold") as refused:
+        settings.s3_credentials()
+    assert "superfluous" not in str(refused.value)
+    keys.write_text("access\nsecret\n")
     assert settings.s3_credentials() == ("access", "secret")
     assert "secret" not in str(settings.environment())
+
+
+def test_keys_that_are_not_there_end_the_command_before_anything_runs(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "api.cli", "api", "--data", str(tmp_path / "data")],
+        cwd=Path(__file__).parents[2], timeout=60, capture_output=True, text=True,
+        env={
+            "VIDNE_S3_ENDPOINT": "https://127.0.0.1:9", "VIDNE_S3_KEYS": str(tmp_path / "keys"),
+            "VIDNE_PORT": str(free_ports(1)[0]), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path),
+        },
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert ran.stderr.strip() == "s3_keys cannot be read: No such file or directory"
 
 
 def test_a_mistyped_setting_is_refused() -> None:
