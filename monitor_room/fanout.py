@@ -18,7 +18,9 @@ import structlog
 from monitor_room.counter_offer import accepted, counter_offer
 from monitor_room.relay import ClockPair, Renumbering, Source, SourcePacket
 from recorder.aiortc_hooks import IceSettings, MediaTransport
+from recorder.datagrams import SLOTS
 from recorder.feed import FeedTrack
+from recorder.outgoing import Burst
 from recorder.rtcp import (
     NACK,
     Bye,
@@ -129,14 +131,14 @@ class Viewer:
                 if source is not None and self.connected:
                     self._begin_video(outlet, source)
 
-    def packets(self, kind: Kind, items: list[SourcePacket]) -> None:
-        """More packets of the camera's, already remembered by their source."""
+    def packets(self, kind: Kind, items: list[SourcePacket], burst: Burst, now_ns: int) -> None:
+        """More packets of the camera's, already remembered by their source, and the same laid out for all viewers."""
         outlet = self._outlets.get(kind)
         if outlet is None or outlet.source is None or not self.connected:
             return
         if not outlet.numbers.begun:
             if kind == "audio":
-                outlet.numbers.begin(items[:1], time.monotonic_ns(), new_clock=outlet.new_clock)
+                outlet.numbers.begin(items[:1], now_ns, new_clock=outlet.new_clock)
                 outlet.new_clock = False
             elif outlet.source.since_key_frame:
                 self._begin_video(outlet, outlet.source)
@@ -150,7 +152,7 @@ class Viewer:
                 outlet.numbers.pause()
                 self._want_key_frame(self.camera)
         else:
-            self._send(outlet, items)
+            self._send(outlet, items, burst, now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Once a second: sender reports on the camera's own clock, so that picture and sound stay together."""
@@ -193,16 +195,21 @@ class Viewer:
 
     def _send_portion(self) -> None:
         self._portion = None
-        outlet = self._outlets["video"]
-        self._send(outlet, [self._queue.popleft() for _ in range(min(_PORTION, len(self._queue)))])
+        if not self._queue:
+            return  # given up meanwhile
+        items = [self._queue.popleft() for _ in range(min(_PORTION, len(self._queue)))]
+        self._send(self._outlets["video"], items, _burst(items), time.monotonic_ns())
         if self._queue:
             self._portion = asyncio.get_running_loop().call_later(_PORTION_EVERY_S, self._send_portion)
 
-    def _send(self, outlet: _Outlet, items: list[SourcePacket]) -> None:
-        packets = outlet.numbers.write(items, time.monotonic_ns())
-        sent = self._transport.send_rtp(packets)
+    def _send(self, outlet: _Outlet, items: list[SourcePacket], burst: Burst, now_ns: int) -> None:
+        headers = outlet.numbers.write(items, now_ns)
+        if b"" in headers:  # something older than this viewer's beginning, that came late
+            items = [item for item, header in zip(items, headers, strict=True) if header]
+            headers, burst = [header for header in headers if header], _burst(items)
+        sent = self._transport.send_rtp(headers, burst)
         outlet.packets += sent
-        outlet.octets += sum([len(payload) for _, payload in packets[:sent]])
+        outlet.octets += burst.octets if sent == len(items) else sum([len(item[3]) for item in items[:sent]])
 
     def _state(self, state: str) -> None:
         if self._closer is not None:
@@ -248,7 +255,11 @@ class Viewer:
             packet = outlet.numbers.again(sequence, outlet.source)
             if packet is not None:
                 outlet.resent += 1
-                self._transport.send_rtp([packet])
+                self._transport.send_rtp([packet[0]], Burst([packet[1]]))
+
+
+def _burst(items: Sequence[SourcePacket]) -> Burst:
+    return Burst([payload for _, _, _, payload in items])
 
 
 class Fanout:
@@ -309,11 +320,13 @@ class Fanout:
         source = self._sources.get(track)
         if source is None:
             return
-        known = self._tracks[track]
-        items = [item for packet in packets if (item := source.add(packet)) is not None]
-        if items:
-            for viewer in self._viewers.get(known.camera, ()):
-                viewer.packets(known.codec.kind, items)
+        known, viewers = self._tracks[track], self._viewers.get(self._tracks[track].camera)
+        items, now_ns = source.add(packets), time.monotonic_ns()
+        for at in range(0, len(items) if viewers else 0, SLOTS):
+            some = items[at : at + SLOTS]
+            burst = _burst(some)
+            for viewer in viewers or ():
+                viewer.packets(known.codec.kind, some, burst, now_ns)
 
     def report(self, track: int, ntp: int, rtp: int, arrival_ns: int) -> None:
         if (source := self._sources.get(track)) is not None:

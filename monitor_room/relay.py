@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from recorder.codecs import WAYS
+from recorder.datagrams import LARGEST
 from recorder.fragments import Codec as Format
-from recorder.rtp import HEADER, parse_rtp, payload_of
+from recorder.rtp import HEADER, unpadded
 from recorder.sdp import Codec
 
 REMEMBERED = 2048
@@ -22,11 +23,9 @@ _SEQUENCE, _TIMESTAMP = 0xFFFF, 0xFFFFFFFF
 _SQUEEZED_TICKS = 90  # 1 ms of video's 90 kHz
 
 
-class SourcePacket(NamedTuple):
-    sequence: int
-    timestamp: int
-    marker: bool
-    payload: bytes
+SourcePacket = tuple[int, int, int, bytes]
+"""16-bit sequence number, 32-bit timestamp, marker (0x80 or 0, as it lies beside the payload type), payload. A plain
+tuple, since one is made for each packet."""
 
 
 class ClockPair(NamedTuple):
@@ -57,35 +56,48 @@ class Source:
         self._picture: list[SourcePacket] = []  # of the picture now arriving, before it is known to be a key frame
         self._key_timestamp: int | None = None
 
-    def add(self, packet: bytes) -> SourcePacket | None:
-        """The packet's parts, remembered; None for what is not RTP, or came before."""
-        parts = parse_rtp(packet)
-        if parts is None or self.again(parts[0]) is not None:
-            return None
-        sequence, timestamp, marker = parts[:3]
-        item = SourcePacket(sequence, timestamp, marker, payload_of(parts))
-        self._history[sequence % REMEMBERED] = item
-        late = self._newest is not None and (sequence - self._newest) & _SEQUENCE >= 0x8000
-        if not late:
-            self._newest = sequence
-        if self._video:
-            self._remember(item, late)
-        return item
+    def add(self, packets: Sequence[bytes]) -> list[SourcePacket]:
+        """The parts of each, remembered, without what is not RTP, is too large, or came before."""
+        items: list[SourcePacket] = []
+        history, unpack = self._history, HEADER.unpack_from
+        for packet in packets:
+            if not 12 <= len(packet) <= LARGEST:
+                continue
+            first, second, sequence, timestamp, _ = unpack(packet)
+            start = 12
+            if first != 0x80:
+                if (whole := unpadded(packet)) is None:
+                    continue
+                start, packet = whole
+            known = history[sequence % REMEMBERED]
+            if known is not None and known[0] == sequence:
+                continue
+            item = sequence, timestamp, second & 0x80, packet[start:]
+            history[sequence % REMEMBERED] = item
+            items.append(item)
+            late = self._newest is not None and (sequence - self._newest) & _SEQUENCE >= 0x8000
+            if not late:
+                self._newest = sequence
+            if self._video:
+                self._remember(item, late)
+        return items
 
     def again(self, sequence: int) -> SourcePacket | None:
         """The packet of that number, if it is among the last ones."""
         item = self._history[sequence % REMEMBERED]
-        return item if item is not None and item.sequence == sequence else None
+        return item if item is not None and item[0] == sequence else None
 
     def _remember(self, item: SourcePacket, late: bool) -> None:
-        if not late and (not self._picture or self._picture[-1].timestamp != item.timestamp):
-            self._picture.clear()
+        _, timestamp, _, payload = item
         if not late:
+            if self._picture and self._picture[-1][1] != timestamp:
+                self._picture.clear()
             self._picture.append(item)
-        if not late and item.timestamp != self._key_timestamp and self._begins_key_frame(item.payload):
-            self._key_timestamp = item.timestamp
-            self.since_key_frame = list(self._picture)
-        elif self.since_key_frame:
+            if timestamp != self._key_timestamp and self._begins_key_frame(payload):
+                self._key_timestamp = timestamp
+                self.since_key_frame = list(self._picture)
+                return
+        if self.since_key_frame:
             self.since_key_frame.append(item)
             if len(self.since_key_frame) > REMEMBERED:
                 self.since_key_frame.clear()  # too long ago: a joiner waits for the next, which is asked for
@@ -115,13 +127,13 @@ class Renumbering:
 
     def begin(self, burst: Sequence[SourcePacket], now_ns: int, *, new_clock: bool) -> None:
         """`burst` goes next, then the live packets. `new_clock`: its time stamps do not continue those sent before."""
-        first, live = burst[0], burst[-1].timestamp
-        self._sequence_offset = (self._next_sequence - first.sequence) & _SEQUENCE
+        first, live = burst[0][0], burst[-1][1]
+        self._sequence_offset = (self._next_sequence - first) & _SEQUENCE
         if new_clock and self._last_timestamp is not None:
             passed = max(1, (now_ns - self._last_ns) * self._clock_rate // 1_000_000_000)
             self._timestamp_offset = (self._last_timestamp + passed - live) & _TIMESTAMP
-        self._newest, self._span = first.sequence, 0
-        older = [timestamp for timestamp in dict.fromkeys(item.timestamp for item in burst) if timestamp != live]
+        self._newest, self._span = first, 0
+        older = [timestamp for timestamp in dict.fromkeys(item[1] for item in burst) if timestamp != live]
         live_out = (live + self._timestamp_offset) & _TIMESTAMP
         step = _SQUEEZED_TICKS
         if self._last_timestamp is not None:
@@ -130,16 +142,13 @@ class Renumbering:
         count = len(older)
         self._squeezed = {t: (live_out - (count - n) * step) & _TIMESTAMP for n, t in enumerate(older)} if step else {}
 
-    def write(self, items: Sequence[SourcePacket], now_ns: int) -> list[tuple[bytes, bytes]]:
-        """Header and payload of each for this viewer; none before `begin`, nor of what is older than its beginning."""
-        if self._span < 0:
-            return []
-        written: list[tuple[bytes, bytes]] = []
+    def write(self, items: Sequence[SourcePacket], now_ns: int) -> list[bytes]:
+        """A header for each, for this viewer: empty for what is older than its beginning. Not before `begin`."""
+        headers: list[bytes] = []
         # What follows runs for each packet of each viewer.
         newest, sequence_offset, pack, ssrc = self._newest, self._sequence_offset, HEADER.pack, self.ssrc
-        middle, last = self._payload_type, self._payload_type | 0x80
-        stamped, stamp = -1, 0
-        for sequence, timestamp, marker, payload in items:
+        payload_type, stamped, stamp = self._payload_type, -1, 0
+        for sequence, timestamp, marker, _ in items:
             if timestamp != stamped:
                 stamped, stamp = timestamp, self._stamp(timestamp)
             ahead = (sequence - newest) & _SEQUENCE
@@ -148,13 +157,12 @@ class Renumbering:
                 self._span += ahead
                 self._last_timestamp = stamp
             elif 0x10000 - ahead > self._span:
+                headers.append(b"")
                 continue
-            number = (sequence + sequence_offset) & _SEQUENCE
-            written.append((pack(0x80, last if marker else middle, number, stamp, ssrc), payload))
-        if newest != self._newest or written:
-            self._newest, self._last_ns = newest, now_ns
-            self._next_sequence = (newest + sequence_offset + 1) & _SEQUENCE
-        return written
+            headers.append(pack(0x80, payload_type | marker, (sequence + sequence_offset) & _SEQUENCE, stamp, ssrc))
+        self._newest, self._last_ns = newest, now_ns
+        self._next_sequence = (newest + sequence_offset + 1) & _SEQUENCE
+        return headers
 
     def again(self, sequence: int, source: Source) -> tuple[bytes, bytes] | None:
         """What this viewer got under its own `sequence`, if it is still remembered."""
@@ -162,8 +170,9 @@ class Renumbering:
         item = source.again((sequence - self._sequence_offset) & _SEQUENCE) if behind <= self._span else None
         if item is None:
             return None
-        second = self._payload_type | (0x80 if item.marker else 0)
-        return HEADER.pack(0x80, second, sequence & _SEQUENCE, self._stamp(item.timestamp), self.ssrc), item.payload
+        _, timestamp, marker, payload = item
+        second = self._payload_type | marker
+        return HEADER.pack(0x80, second, sequence & _SEQUENCE, self._stamp(timestamp), self.ssrc), payload
 
     def clock(self, source: Source, now_ns: int) -> tuple[int, int] | None:
         """NTP and this viewer's RTP time of now, on the camera's clock; None while the camera has not told it."""

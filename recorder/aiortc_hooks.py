@@ -40,7 +40,8 @@ from aiortc.rtcicetransport import RTCIceGatherer
 from pylibsrtp import Session
 
 from evidence_store.errors import InvalidInput, Unavailable
-from recorder.datagrams import SLOT, SLOTS, DatagramReader, Segments, Slots, SocketTransport, open_socket
+from recorder.datagrams import SLOT, DatagramReader, Slots, SocketTransport, open_socket
+from recorder.outgoing import Burst, Outgoing, Segments
 from recorder.srtp import PROTECT_RTCP, UNPROTECT, UNPROTECT_RTCP, Cipher
 
 __all__ = ["IceSettings", "MediaTransport", "verify"]
@@ -54,7 +55,7 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (RTCIceGatherer, ("_connection",)),
     (Session, ("_srtp",)),
     (ice.StunProtocol, ("datagram_received", "receiver", "local_candidate")),
-    (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "transport")),
+    (RTCDtlsTransport, ("_rx_srtp", "_tx_srtp", "_ssl", "transport")),
     (RTCRtpReceiver, ("receive", "stop", "transport")),
     (RTCRtpSender, ("send", "stop", "_ssrc")),
 )
@@ -149,7 +150,7 @@ class MediaTransport:
         self._dtls: Any = None
         self._inward: Any = None
         self._outward: Any = None
-        self._outgoing = DatagramReader.shared().outgoing
+        self._outgoing = Outgoing.shared()
         self._heard_ns = time.monotonic_ns()
         self.refused = 0
         """Datagrams that SRTP refused: forged, replayed, or too large."""
@@ -264,7 +265,8 @@ class MediaTransport:
 
     def _changed(self) -> None:
         if self._dtls.state == "connected" and self._inward is None:
-            self._inward, self._outward = Cipher(self._dtls._rx_srtp), Cipher(self._dtls._tx_srtp)
+            profile = self._dtls._ssl.get_selected_srtp_profile()
+            self._inward, self._outward = (Cipher(each, profile) for each in (self._dtls._rx_srtp, self._dtls._tx_srtp))
             self._state("connected")
             self._overtaken()
         elif self._dtls.state in ("failed", "closed"):
@@ -358,17 +360,14 @@ class MediaTransport:
                 await self._ice.close()
                 return
 
-    def send_rtp(self, packets: list[tuple[bytes, bytes]]) -> int:
-        """Header and payload of each, sent at once or not at all: how many were. The rest is counted in `dropped`."""
+    def send_rtp(self, headers: Sequence[bytes], burst: Burst) -> int:
+        """A header for each payload of the burst, sent at once or not at all: how many were, the rest is `dropped`."""
         pair = self._ice._nominated.get(1) if self._outward is not None else None
-        if pair is None:
-            self.dropped += len(packets)
-            return 0
         sent = 0
-        for at in range(0, len(packets), SLOTS):
-            sizes = self._outward.close_all(self._outgoing, packets[at : at + SLOTS])
-            sent += pair.protocol.segments.send(self._outgoing, sizes, pair.remote_addr)
-        self.dropped += len(packets) - sent
+        if pair is not None:
+            ready = self._outward.close(self._outgoing, burst, headers)
+            sent = pair.protocol.segments.send(self._outgoing, ready, pair.remote_addr)
+        self.dropped += len(headers) - sent
         return sent
 
     def send_rtcp(self, packet: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Where a datagram enters, and leaves: many at once, into and out of memory that is used again and again.
+"""Where a datagram enters: many at once, into memory that is used again and again.
 
 A loop that wakes for each datagram spends most of its time waking: at six cameras 3,000 times a second. All sockets of
 a loop are read together while anything comes, with one `recvmmsg` a socket, as often as whoever is in the greatest
@@ -7,7 +7,7 @@ and at each cut.
 Nothing is allocated on the way in: SRTP is opened where the datagram lies. While nothing comes, the loop sleeps and the
 first datagram wakes it.
 
-Linux only: epoll, recvmmsg(2), UDP_SEGMENT (udp(7)).
+Linux only: epoll, recvmmsg(2).
 """
 
 from __future__ import annotations
@@ -41,18 +41,14 @@ LARGEST = 2048
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 _TURNS = 8  # batches from one socket before the others get theirs
 _SO_RCVBUFFORCE = 33
-SEGMENT_OCTETS = 60_000
-"""At most so much in one call; UDP allows 65,507."""
-_UDP_SEGMENT = 103
-_SIZE = struct.Struct("=H")
 _SO_TIMESTAMPNS = 35
 _STAMP = struct.Struct("@QiiQQ")
 """One control message (cmsg(3)): its length, level and type, then seconds and nanoseconds of UTC."""
 _LONGEST_WAIT_NS = 1_000_000_000
 _ADDRESS = 32  # octets kept for each address: sockaddr_in6 has 28
 
-_ffi: Any = cffi.FFI()
-_ffi.cdef(
+FFI: Any = cffi.FFI()
+FFI.cdef(
     """
     struct iovec { void *iov_base; size_t iov_len; };
     struct msghdr { void *msg_name; unsigned int msg_namelen; struct iovec *msg_iov; size_t msg_iovlen;
@@ -61,7 +57,7 @@ _ffi.cdef(
     int recvmmsg(int, struct mmsghdr *, unsigned int, int, void *);
     """
 )
-_libc: Any = _ffi.dlopen(None)
+_libc: Any = FFI.dlopen(None)
 
 Address = tuple[str, int]
 
@@ -76,32 +72,32 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        self._data = _ffi.new(f"char[{SLOTS * SLOT}]")
-        self._names = _ffi.new(f"char[{SLOTS * _ADDRESS}]")
-        self._stamps = _ffi.new(f"char[{SLOTS * _STAMP.size}]")
-        self._iovecs = _ffi.new(f"struct iovec[{SLOTS}]")
-        self._headers = _ffi.new(f"struct mmsghdr[{SLOTS}]")
+        self._data = FFI.new(f"char[{SLOTS * SLOT}]")
+        self._names = FFI.new(f"char[{SLOTS * _ADDRESS}]")
+        self._stamps = FFI.new(f"char[{SLOTS * _STAMP.size}]")
+        self._iovecs = FFI.new(f"struct iovec[{SLOTS}]")
+        self._headers = FFI.new(f"struct mmsghdr[{SLOTS}]")
         for i in range(SLOTS):
             self._iovecs[i].iov_base, self._iovecs[i].iov_len = self._data + i * SLOT, LARGEST
             header = self._headers[i].msg_hdr
             header.msg_name, header.msg_namelen = self._names + i * _ADDRESS, _ADDRESS
             header.msg_iov, header.msg_iovlen = self._iovecs + i, 1
             header.msg_control, header.msg_controllen = self._stamps + i * _STAMP.size, _STAMP.size
-        self._fresh = bytes(_ffi.buffer(self._headers))
-        self._all = _ffi.buffer(self._headers)
-        self._name_octets, self._stamp_octets = _ffi.buffer(self._names), _ffi.buffer(self._stamps)
-        size = _ffi.sizeof("struct mmsghdr") // 4
-        at = _ffi.offsetof("struct mmsghdr", "msg_len") // 4
-        self.octets = _ffi.buffer(self._data)
+        self._fresh = bytes(FFI.buffer(self._headers))
+        self._all = FFI.buffer(self._headers)
+        self._name_octets, self._stamp_octets = FFI.buffer(self._names), FFI.buffer(self._stamps)
+        size = FFI.sizeof("struct mmsghdr") // 4
+        at = FFI.offsetof("struct mmsghdr", "msg_len") // 4
+        self.octets = FFI.buffer(self._data)
         self.memory = memoryview(self.octets)
         self.lengths = memoryview(self._all).cast("I")[at::size]
-        self.addresses = [int(_ffi.cast("uintptr_t", self._data + i * SLOT)) for i in range(SLOTS)]
+        self.addresses = [int(FFI.cast("uintptr_t", self._data + i * SLOT)) for i in range(SLOTS)]
 
     def receive(self, descriptor: int) -> int:
         """How many datagrams there were, at most 64; each one's octets are in `lengths`. Raises nothing."""
         # The kernel writes into the headers what it found: they are made anew for each turn.
         self._all[:] = self._fresh
-        got: int = _libc.recvmmsg(descriptor, self._headers, SLOTS, socket.MSG_DONTWAIT, _ffi.NULL)
+        got: int = _libc.recvmmsg(descriptor, self._headers, SLOTS, socket.MSG_DONTWAIT, FFI.NULL)
         # An error is EAGAIN, or what an earlier datagram of ours met at the other side (ECONNREFUSED): nothing is here.
         return max(0, got)
 
@@ -142,66 +138,6 @@ class Slots:
             yield packets[done:], now_ns
 
 
-class Outgoing:
-    """Memory for 64 datagrams on their way out, one right behind the other. `address`: where it lies."""
-
-    def __init__(self) -> None:
-        self._data = _ffi.new(f"char[{SLOTS * SLOT}]")
-        self.octets = _ffi.buffer(self._data)
-        self.memory = memoryview(self.octets)
-        self.address = int(_ffi.cast("uintptr_t", self._data))
-
-
-class Segments:
-    """Sends datagrams of given sizes to one address, equal ones in one call, cut up by the kernel (UDP_SEGMENT, Linux
-    4.18).
-
-    A picture's packets are equal but the last, so that a picture is one call and goes through the kernel once.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._together = True
-
-    def send(self, outgoing: Outgoing, sizes: list[int], to: Address) -> int:
-        """How many of the first were sent; the rest would have had to wait, or could not go just now."""
-        sent, at, count = 0, 0, len(sizes)
-        while sent < count:
-            size, end = sizes[sent], sent + 1
-            if self._together:
-                end = _run(sizes, sent, min(count, sent + SEGMENT_OCTETS // size))
-            together, after = self._together, at + sum(sizes[sent:end])
-            if self._send(outgoing.memory[at:after], size, to):
-                sent, at = end, after
-            elif self._together == together:
-                break
-        return sent
-
-    def _send(self, octets: memoryview, size: int, to: Address) -> bool:
-        several = len(octets) > size
-        try:
-            if several:
-                self._sock.sendmsg([octets], [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SIZE.pack(size))], 0, to)
-            else:
-                self._sock.sendto(octets, to)
-        except OSError as error:
-            if several and error.errno in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT):
-                self._together = False  # a kernel, a card or a way that can't: one by one from now on
-            # Full, or the other side cannot be reached just now: consent checks end a connection, not one packet.
-            return False
-        return True
-
-
-def _run(sizes: list[int], begin: int, end: int) -> int:
-    """Where a run that can leave in one call ends: all of one size, the last perhaps shorter. Pure."""
-    size, rest = sizes[begin], sizes[begin:end]
-    alike = rest.count(size)
-    if alike == len(rest) or (alike == len(rest) - 1 and rest[-1] < size):
-        return end
-    after = begin + next(n for n, each in enumerate(rest) if each != size)
-    return after + 1 if sizes[after] < size else after
-
-
 class DatagramReader:
     """Reads all media sockets of one event loop. Use `shared()`."""
 
@@ -209,8 +145,6 @@ class DatagramReader:
         self._loop = loop
         self._epoll = select.epoll()
         self._slots = Slots()
-        self.outgoing = Outgoing()
-        """For whoever sends on this loop, within one call."""
         self._takers: dict[int, Callable[[Slots, int], None]] = {}
         self._busy: set[int] = set()
         """Sockets to be read at the next turn; the others wake the loop when something comes."""

@@ -1,28 +1,22 @@
-"""Datagrams in and out of real sockets: how often they are read, who is heard, and what leaves together."""
+"""Datagrams in at real sockets: how often they are read, and who is heard."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 
 from recorder.datagrams import (
-    LARGEST,
     READ_AT_LEISURE_S,
     READ_LIVE_S,
     SLOT,
     SLOTS,
     DatagramReader,
-    Outgoing,
-    Segments,
     Slots,
-    _run,
     open_socket,
 )
 
@@ -36,68 +30,6 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def taken(slots: Slots, count: int) -> list[bytes]:
     return [bytes(slots.octets[i * SLOT : i * SLOT + slots.lengths[i]]) for i in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "end"),
-    [
-        ([5], 1), ([5, 5], 2), ([5, 5, 3], 3), ([5, 3, 5], 2), ([5, 6], 1), ([5, 5, 6], 2), ([5, 5, 3, 5], 3),
-        ([5, 4, 3], 2), ([3, 5, 5], 1), ([5, 5, 6, 5], 2), ([5, 6, 5, 5], 1),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_leaves_in_one_call_is_of_one_size_but_for_a_shorter_end(sizes: list[int], end: int) -> None:
-    assert _run(sizes, 0, len(sizes)) == end
-    assert _run([9, *sizes, 9], 1, 1 + len(sizes)) == 1 + end
-
-
-def laid_out(sizes: list[int]) -> tuple[Outgoing, list[bytes]]:
-    outgoing, at = Outgoing(), 0
-    sent = [bytes([n % 256]) * size for n, size in enumerate(sizes)]
-    for each in sent:
-        outgoing.octets[at : at + len(each)] = each
-        at += len(each)
-    return outgoing, sent
-
-
-SIZES = [1200] * 40 + [700, 90, 1200, 1201, 1200, 3] + [LARGEST] * 2
-
-
-def test_each_datagram_arrives_as_it_was(sockets: tuple[socket.socket, socket.socket]) -> None:
-    sender, receiver = sockets
-    outgoing, sent = laid_out(SIZES)
-    assert Segments(sender).send(outgoing, SIZES, receiver.getsockname()) == len(SIZES)
-    slots = Slots()
-    assert taken(slots, slots.receive(receiver.fileno())) == sent
-
-
-class NoSegments:
-    """A socket whose kernel, card or way cannot cut (stand-in: ours can). `full`: it takes nothing more."""
-
-    def __init__(self, sock: socket.socket, full_after: int = 1000) -> None:
-        self._sock, self._left = sock, full_after
-
-    def sendmsg(self, *_: Any) -> int:
-        raise OSError(errno.EIO, "no checksums in hardware")
-
-    def sendto(self, data: memoryview, to: Any) -> int:
-        if not self._left:
-            raise BlockingIOError(errno.EAGAIN, "full")
-        self._left -= 1
-        return self._sock.sendto(data, to)
-
-
-@pytest.mark.parametrize("full_after", [1000, 7])
-def test_where_they_cannot_leave_together_they_leave_one_by_one(
-    sockets: tuple[socket.socket, socket.socket], full_after: int
-) -> None:
-    sender, receiver = sockets
-    outgoing, sent = laid_out(SIZES)
-    segments = Segments(NoSegments(sender, full_after))  # type: ignore[arg-type]
-    expected = sent[:full_after]
-    assert segments.send(outgoing, SIZES, receiver.getsockname()) == len(expected)
-    slots = Slots()
-    assert taken(slots, slots.receive(receiver.fileno())) == expected
 
 
 class Heard:
