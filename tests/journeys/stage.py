@@ -194,6 +194,17 @@ async def people_of(house: House) -> AsyncIterator[People]:
         yield everybody
 
 
+@asynccontextmanager
+async def filmed_house(house: House, clip: Path) -> AsyncIterator[tuple[House, People]]:
+    """The house with its people, once its camera sends this clip."""
+    async with house, people_of(house) as people:
+        house.start(camera_program(house, "wide", clip))
+        async with asyncio.timeout(40):
+            await house.cameras_send()
+            await asyncio.sleep(1.2)
+        yield house, people
+
+
 async def post(visitor: Visitor, path: str, form_page: str, **fields: str) -> httpx.Response:
     """A form sent from its page; whatever comes of it."""
     headers = {

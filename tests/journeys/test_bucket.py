@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from api.drill.house import House, loopback_settings
-from tests.journeys.stage import ONE_CAMERA, People, camera_program, people_of, prepare, start, stop, until
+from tests.journeys.stage import ONE_CAMERA, People, filmed_house, prepare, start, stop, until
 from tests.journeys.test_full import jumps, sealed
 from tests.seaweed import Server, seaweed
 
@@ -35,12 +35,8 @@ async def stage(
         data, str(profile), s3_endpoint=server.endpoint, s3_keys=keys, s3_authority=server.authority, s3_bucket="vidne"
     )
     house = House(settings, data / "house.log")
-    async with house, people_of(house) as people:
-        house.start(camera_program(house, "wide", clips["wide"]))
-        async with asyncio.timeout(40):
-            await house.cameras_send()
-            await asyncio.sleep(1.2)
-        yield house, people
+    async with filmed_house(house, clips["wide"]) as (there, people):
+        yield there, people
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -22,8 +22,7 @@ from evidence_store.sealed import takes_of
 from tests.journeys.stage import (
     ONE_CAMERA,
     People,
-    camera_program,
-    people_of,
+    filmed_house,
     pictures_of,
     prepare,
     start,
@@ -54,12 +53,8 @@ async def stage(
     profile = tmp_path_factory.mktemp("profile") / "room.toml"
     profile.write_text(ONE_CAMERA)
     house = House(loopback_settings(data, str(profile), vault_limit=VAULT_LIMIT), data / "house.log")
-    async with house, people_of(house) as people:
-        house.start(camera_program(house, "wide", clips["wide"]))
-        async with asyncio.timeout(40):
-            await house.cameras_send()
-            await asyncio.sleep(1.2)
-        yield house, people
+    async with filmed_house(house, clips["wide"]) as (there, people):
+        yield there, people
 
 
 async def test_a_full_vault_holds_up_delivery_and_nothing_else(

@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from api.routes.whip import whip_routes as whip_routes
 from recorder.aiortc_hooks import IceSettings
+from recorder.datagrams import SLOT, Slots
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
 from recorder.sdp import Kind
@@ -154,3 +155,8 @@ async def offer_of(*kinds: str, direction: str = "sendonly", h264: bool = True) 
 def code_of(reply: Reply) -> str:
     assert reply.headers["Content-Type"] == "application/problem+json"
     return str(json.loads(reply.body)["code"])
+
+
+def taken(slots: Slots, count: int) -> list[bytes]:
+    """Datagrams that a reading found, copied out of their slots."""
+    return [bytes(slots.octets[i * SLOT : i * SLOT + slots.lengths[i]]) for i in range(count)]

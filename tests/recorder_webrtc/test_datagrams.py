@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
@@ -13,23 +13,13 @@ import pytest
 from recorder.datagrams import (
     READ_AT_LEISURE_S,
     READ_LIVE_S,
-    SLOT,
     SLOTS,
     DatagramReader,
     Slots,
     open_socket,
 )
 
-
-@pytest.fixture
-def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two of them, from the first of which the second is sent to."""
-    with open_socket("127.0.0.1", None) as sender, open_socket("127.0.0.1", None) as receiver:
-        yield sender, receiver
-
-
-def taken(slots: Slots, count: int) -> list[bytes]:
-    return [bytes(slots.octets[i * SLOT : i * SLOT + slots.lengths[i]]) for i in range(count)]
+from .rig import taken
 
 
 class Heard:

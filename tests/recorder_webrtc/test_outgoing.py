@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
 import pytest
 
-from recorder.datagrams import LARGEST, SLOT, Slots, open_socket
+from recorder.datagrams import LARGEST, Slots
 from recorder.outgoing import Burst, Outgoing, Segments, runs
 
-
-@pytest.fixture
-def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two of them, from the first of which the second is sent to."""
-    with open_socket("127.0.0.1", None) as sender, open_socket("127.0.0.1", None) as receiver:
-        yield sender, receiver
-
-
-def taken(slots: Slots, count: int) -> list[bytes]:
-    return [bytes(slots.octets[i * SLOT : i * SLOT + slots.lengths[i]]) for i in range(count)]
+from .rig import taken
 
 
 def begins(sizes: list[int]) -> list[int]:
