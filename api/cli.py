@@ -179,11 +179,14 @@ def audit(
 
     def tell(finding: Finding) -> None:
         if not as_json:
-            typer.echo(f"{'OK  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
+            mark = ("NOTE" if finding.weak else "OK  ") if finding.ok else "FAIL"
+            typer.echo(f"{mark} {finding.name}: {finding.detail}")
 
     report = Audit(store.book, store.authority, tell).run()
     if as_json:
-        found = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.findings]
+        found = [
+            {"detail": each.detail, "name": each.name, "ok": each.ok, "weak": each.weak} for each in report.findings
+        ]
         typer.echo(json.dumps({"findings": found, "ok": report.ok}))
     raise typer.Exit(0 if report.ok else 1)
 
