@@ -79,11 +79,14 @@ def demo(
     data: Annotated[Path, typer.Option("--data", help="The demo's own data folder.")] = Path("data/demo"),
     reset: Annotated[bool, typer.Option("--reset", help="Throw the demo's data away first.")] = False,
     port: Annotated[int | None, typer.Option(help="Port of the web application.")] = None,
+    s3: Annotated[
+        bool, typer.Option("--s3", help="Keep everything a second time, in an S3 server with Object Lock.")
+    ] = False,
 ) -> None:
     """Run everything on loopback with a simulated room and invented people."""
     from api.processes.demo import run_demo
 
-    run_demo(_settings(data=data, port=port, demo=True), reset=reset)
+    run_demo(_settings(data=data, port=port, demo=True), reset=reset, s3=s3)
 
 
 @app.command()
@@ -204,8 +207,10 @@ def process(name: Annotated[str, typer.Argument()]) -> None:
         from api.processes.watch import main as run
     elif name == "web":
         from api.processes.web import main as run
+    elif name == "objects":
+        from api.processes.object_server import main as run
     else:
-        raise typer.BadParameter("recorder, monitor, watch or web")
+        raise typer.BadParameter("recorder, monitor, watch, web or objects")
     run(settings)
 
 

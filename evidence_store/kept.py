@@ -1,7 +1,7 @@
 """The vaults of a house as one: each object goes to both of two, and each reading takes a copy that is what it was.
 
-One vault that is away, full, refused, or that lies, holds up nobody: the other takes the object, and what the first
-lacks is noted before anybody is told that the object is stored. `evidence_store.scrub` brings it there.
+One vault that is away, hangs, is full, refused, or lies, holds up nobody: the other takes the object, and what is
+lacking is noted before anybody is told that the object is stored. `evidence_store.scrub` brings it there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import heapq
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from typing import BinaryIO, Final, TypeVar
 
@@ -19,6 +18,7 @@ import structlog
 
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, OutOfReach, Unavailable, VidneError
 from evidence_store.holdings import Holdings
+from evidence_store.vault.reach import Reach, reached
 from evidence_store.vault.vault import ListedObject, StoredObject, Vault, check_name
 
 MOST_NOTICED: Final = 1_000
@@ -39,6 +39,7 @@ class KeptVault:
     def __init__(self, holdings: Holdings, vaults: Sequence[Vault]) -> None:
         self.holdings = holdings
         self.vaults = tuple(vaults)
+        self._reaches = [Reach(vault) for vault in vaults]
         self._noticed: dict[tuple[str, str], str] = {}
         self._noticing = threading.Lock()
         holdings.meet(self.identities)
@@ -62,11 +63,11 @@ class KeptVault:
         if known is not None and known.sha256 != stored.sha256:
             raise Conflict("another object has this name", code="object-exists")
         failed: dict[str, VidneError] = {}
-        for vault in self.vaults:
+        for reach in self._reaches:
             try:
-                put_into(vault, stored, data)
+                reach.ask(lambda vault: put_into(vault, stored, data))
             except (Conflict, Unavailable) as error:
-                failed[vault.identity] = error
+                failed[reach.vault.identity] = error
         if len(failed) == len(self.vaults):
             # Trying again is worth it where one of them only could not.
             raise min(failed.values(), key=lambda error: isinstance(error, Conflict))
@@ -93,12 +94,12 @@ class KeptVault:
             known = self.holdings.of(name)
             sha256 = None if known is None else known.sha256
         failed: list[VidneError] = []
-        for vault in self.vaults:
+        for reach in self._reaches:
             try:
-                return get_from(vault, name, sha256)
+                return reach.ask(lambda vault: get_from(vault, name, sha256))
             except (NotFound, ChainBroken, OutOfReach) as error:
                 failed.append(error)
-                self._notice(vault.identity, name, error)
+                self._notice(reach.vault.identity, name, error)
         raise min(failed, key=_severity)
 
     def open(self, name: str) -> BinaryIO:
@@ -113,11 +114,13 @@ class KeptVault:
     def exists(self, name: str) -> bool:
         """Whether it was ever acknowledged, or a vault that answers has it. Raises OutOfReach when none answers."""
         check_name(name)
-        return self.holdings.of(name) is not None or any(self._each(lambda vault: vault.exists(name)))
+        return self.holdings.of(name) is not None or any(
+            self._each(lambda reach: reach.ask(lambda vault: vault.exists(name)))
+        )
 
     def list(self, prefix: str = "") -> Iterator[ListedObject]:
         """What any vault that answers has. Raises OutOfReach when none answers."""
-        listings = self._each(lambda vault: sorted(vault.list(prefix), key=lambda listed: listed.name))
+        listings = self._each(lambda reach: sorted(reach.vault.list(prefix), key=lambda listed: listed.name))
         merged = heapq.merge(*listings, key=lambda listed: listed.name)
         for _, same in groupby(merged, key=lambda listed: listed.name):
             yield next(same)
@@ -142,12 +145,12 @@ class KeptVault:
                 if len(self._noticed) < MOST_NOTICED:
                     self._noticed[vault, name] = error.code
 
-    def _each(self, ask: Callable[[Vault], _T]) -> Sequence[_T]:
+    def _each(self, ask: Callable[[Reach], _T]) -> Sequence[_T]:
         answers, failed = [], []
-        for vault in self.vaults:
+        for reach in self._reaches:
             try:
                 with reached():
-                    answers.append(ask(vault))
+                    answers.append(ask(reach))
             except OutOfReach as error:
                 failed.append(error)
         if not answers:
@@ -169,15 +172,6 @@ def get_from(vault: Vault, name: str, sha256: bytes | None) -> bytes:
     if sha256 is not None and hashlib.sha256(data).digest() != sha256:
         raise ChainBroken("a stored object is not what was stored", code="object-altered")
     return data
-
-
-@contextmanager
-def reached() -> Iterator[None]:
-    """A disk that answers with errors is out of reach, as a server is: the other vault may not suffer from it."""
-    try:
-        yield
-    except OSError as error:
-        raise OutOfReach(f"the vault's disk answers with {error.errno}", code="vault-out-of-reach") from error
 
 
 def _severity(error: VidneError) -> int:

@@ -20,8 +20,9 @@ from evidence_store.database.schema import InterviewRow, ScrubRow, TakeRow
 from evidence_store.deliveries import alarm, case_of, clear, standing
 from evidence_store.errors import ChainBroken, NotFound, OutOfReach, Unavailable, VidneError
 from evidence_store.identifiers import InterviewId, utc_text
-from evidence_store.kept import KeptVault, get_from, reached
+from evidence_store.kept import KeptVault, get_from
 from evidence_store.ledger.book import Book
+from evidence_store.vault.reach import reached
 from evidence_store.vault.vault import StoredObject, Vault
 
 BEHIND_AFTER_NS: Final = 60 * 10**9

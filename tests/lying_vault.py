@@ -17,13 +17,15 @@ from evidence_store.vault.vault import ListedObject, StoredObject, check_name, c
 class LyingVault:
     """Honest until it is told otherwise.
 
-    `away`: it answers nothing. `refuses`: it takes nothing. `forgets`: it acknowledges and keeps nothing. `spoils`: it
-    acknowledges and keeps other bytes. `swears`: it says that bytes are what they are asked to be.
+    `away`: it answers nothing. `hangs`: it lets everybody wait, until `released` is set. `refuses`: it takes nothing.
+    `forgets`: it acknowledges and keeps nothing. `spoils`: it acknowledges and keeps other bytes. `swears`: it says
+    that bytes are what they are asked to be.
     """
 
     def __init__(self, administrator: str = "somebody", limit: int | None = None) -> None:
         self.identity, self.administrator = f"memory:{secrets.token_hex(4)}", administrator
         self.away = self.refuses = self.forgets = self.spoils = self.swears = False
+        self.hangs, self.released = False, threading.Event()
         self.objects: dict[str, bytes] = {}
         self.aside: list[bytes] = []
         self.space = Space(limit, 0)
@@ -81,5 +83,7 @@ class LyingVault:
                 yield ListedObject(name, len(self.objects[name]))
 
     def _answer(self) -> None:
+        if self.hangs:
+            self.released.wait(60)
         if self.away:
             raise OutOfReach("the vault does not answer", code="vault-out-of-reach")

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from api.processes.house import camera_program, programs, require_ports, say, supervise
-from api.processes.supervisor import Supervisor
+from api.processes.object_server import BUCKET, WEED, folder_of, prepare
+from api.processes.supervisor import Program, Supervisor
 from api.settings import Settings
 from api.wiring import DEMO_ACCOUNTS
 from hardware.simulated_room import Recipe, make_clip
@@ -37,7 +38,21 @@ def demo_key(data: Path) -> tuple[Path, str]:
     return path, str(pyrage.x25519.Identity.from_str(path.read_text().strip()).to_public())
 
 
-def run_demo(settings: Settings, *, reset: bool) -> None:
+def with_object_server(settings: Settings) -> Settings:
+    """Settings of a house whose second vault is in a server of its own, in the demo's folder. Exit 2 without it."""
+    if not WEED.exists():
+        typer.echo("SeaweedFS is not installed: run scripts/demo --s3, or scripts/setup.", err=True)
+        raise typer.Exit(2)
+    server = prepare(folder_of(settings))
+    return settings.model_copy(
+        update={
+            "second_s3_endpoint": server.endpoint, "second_s3_bucket": BUCKET,
+            "second_s3_keys": server.key_file.absolute(), "second_s3_authority": server.authority.absolute(),
+        }
+    )  # fmt: skip
+
+
+def run_demo(settings: Settings, *, reset: bool, s3: bool) -> None:
     """Until SIGTERM or SIGINT."""
     os.umask(0o077)
     console = Console(stderr=True)
@@ -50,6 +65,11 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data / "demo").touch()
     console.print(f"The demo keeps its data in {settings.data}.")
+    beside = []
+    if s3:
+        settings = with_object_server(settings)
+        beside.append(Program("objects", ["process", "objects"], settings.environment()))
+        console.print(f"Everything is kept a second time in a bucket of {settings.second_s3_endpoint}.")
     make_clips(settings, console)
     key_file, key = demo_key(settings.data)
     cameras = [camera_program(settings, camera) for camera in settings.room_profile().cameras]
@@ -70,5 +90,5 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
         console.print("Stop with Ctrl-C.")
 
     with log_file.open("ab") as log:
-        supervisor = Supervisor([*programs(settings, room=True, web=True), *cameras], log.fileno(), say)
+        supervisor = Supervisor([*beside, *programs(settings, room=True, web=True), *cameras], log.fileno(), say)
         asyncio.run(supervise(supervisor, ready, settings))

@@ -11,6 +11,7 @@ from evidence_store.database.session import Database
 from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Unavailable
 from evidence_store.holdings import Holdings
 from evidence_store.kept import KeptVault
+from evidence_store.vault import reach
 from evidence_store.vault.disk import DiskVault
 from evidence_store.vault.vault import StoredObject, Vault
 from tests.contracts.vault_contract import SMALL_LIMIT, VaultContract
@@ -98,6 +99,35 @@ def test_a_disk_that_answers_with_errors_is_one_that_is_away(
     both.put("a", b"one")
     assert [why for *_, why in lacking(both)] == ["vault-out-of-reach"]
     assert both.get("a") == b"one"
+
+
+def test_one_that_hangs_is_waited_for_once_and_then_left_alone(
+    both: KeptVault, first: LyingVault, second: LyingVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(reach, "RESTS_FOR_S", 3600.0)
+    first.hangs = True
+    for name in ("a", "b", "c"):
+        both.put(name, b"one")
+        assert both.get(name) == b"one"
+    assert both.exists("a")
+    assert [why for *_, why in lacking(both)] == ["vault-slow"] * 3
+    second.away = True
+    with pytest.raises(OutOfReach):
+        both.put("d", b"one")
+    first.released.set()
+
+
+def test_one_that_hung_is_asked_again(both: KeptVault, first: LyingVault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(reach, "RESTS_FOR_S", 0.0)
+    first.hangs = True
+    both.put("a", b"one")
+    first.hangs = False
+    first.released.set()
+    monkeypatch.setattr(reach, "PATIENCE_S", 10.0)
+    both.put("b", b"two")
+    assert first.objects["b"] == b"two"
 
 
 def test_what_neither_takes_is_not_stored(both: KeptVault, first: LyingVault, second: LyingVault) -> None:
