@@ -68,6 +68,8 @@ class House:
 
     folder: Path
     vault_limit: int | None = None
+    database: str | None = None
+    """The address of a PostgreSQL database; None: SQLite in the folder."""
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -87,7 +89,11 @@ class House:
 
     def open(self) -> None:
         """Opens the store anew, as after a restart."""
-        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit))
+        file = None
+        if self.database is not None:
+            file = self.folder / "database"
+            file.write_text(self.database.replace("+psycopg", ""))
+        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit, database=file))
 
     def close(self) -> None:
         self.store.book.database.close()
