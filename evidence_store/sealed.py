@@ -21,7 +21,7 @@ from evidence_store.database.schema import CustodyEventRow, DeviceRow, Interview
 from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict
 from evidence_store.identifiers import InterviewId
-from evidence_store.intake import segments_of, take_prefix
+from evidence_store.intake import outermost, segments_of, take_prefix
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
 from evidence_store.sealing.check import check_start
@@ -79,7 +79,7 @@ def unaccounted(session: Session, takes: list[TakeRow]) -> list[tuple[str, int]]
 
 
 def media_span(take: TakeRow, segments: list[SegmentRow], tracks: list[TrackEntry]) -> Media:
-    """First and last media of a take. None where it has none."""
+    """First and last media of a take. None where it has none. `segments`: all, or `outermost`."""
     scale = {track.index: track.timescale for track in tracks}
     spans = [
         (media["from"] * 10**9 // scale[media["track"]], media["to"] * 10**9 // scale[media["track"]])
@@ -201,14 +201,16 @@ class Sealing:
         stretches: list[Stretch] = []
         tracks: dict[tuple[str, int], dict[int, str]] = {}
         for take in takes:
-            segments, span = segments_of(session, take.enrolment, take.n), None
+            (count, outer), span = outermost(session, take.enrolment, take.n), None
             if take.start_object is not None:
                 start = check_start(self._book.vault.get(take.start_object), self._authority.root)
                 tracks[take.enrolment, take.n] = {track.index: track.id for track in start.tracks}
-                span = media_span(take, segments, start.tracks)
-                crashed = take.ended_how != Ending.STOPPED
-                stretches.append((take, span, track_ends(take, segments, start.tracks) if crashed else {}))
-            summaries.append(_summary(take, segments, span))
+                span = media_span(take, outer, start.tracks)
+                ends = {}
+                if take.ended_how != Ending.STOPPED:
+                    ends = track_ends(take, segments_of(session, take.enrolment, take.n), start.tracks)
+                stretches.append((take, span, ends))
+            summaries.append(_summary(take, count, span))
         gaps = [*_between(stretches), *_declared(session, interview_id, tracks)]
         gaps.sort(key=lambda gap: gap.from_utc_ns)
         return manifest(bytes.fromhex(interview_id), number, summaries, [], gaps, self._book.clock())
@@ -218,7 +220,7 @@ def manifest_name(interview_id: str, number: int) -> str:
     return f"interviews/{interview_id}/manifest-{number:03d}.json"
 
 
-def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSummary:
+def _summary(take: TakeRow, segments: int, span: Media) -> TakeSummary:
     return TakeSummary(
         enrolment=bytes.fromhex(take.enrolment),
         take=take.n,
@@ -226,7 +228,7 @@ def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSumm
         close=take.close_hash or b"",
         head=take.head,
         how=take.ended_how or "",
-        segments=len(segments),
+        segments=segments,
         ticks=0 if take.last_t is None else take.last_t + 1,
         first_media_utc_ns=None if span is None else span[0],
         last_media_utc_ns=None if span is None else span[1],

@@ -142,6 +142,8 @@ class SegmentRow(Base):
     first_utc: Mapped[int] = mapped_column(BigInteger)
     last_utc: Mapped[int] = mapped_column(BigInteger)
     head_after: Mapped[bytes] = mapped_column(HASH)
+    # As the take's close lists it (docs/formats/segment.md): so that a close is checked without the segments.
+    segment_hash: Mapped[bytes] = mapped_column(HASH)
     # Canonical JSON: where in the segment each track's media lies, as far as that is known without a key.
     media: Mapped[str] = mapped_column(Text)
     delivered_at: Mapped[int] = mapped_column(BigInteger)

@@ -1,4 +1,4 @@
-"""What the vaults hold, what one of them lacks, and the readings of it all."""
+"""What the vaults hold, what one of them lacks, and the readings of it all; each segment's hash beside its head."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ depends_on: str | None = None
 
 
 def upgrade() -> None:
+    with op.batch_alter_table("segment") as segment:
+        # Nothing is released: a table with rows in it is of a data folder that starts anew.
+        segment.add_column(sa.Column("segment_hash", sa.LargeBinary(length=32), nullable=False))
     op.create_table(
         "vault_object",
         sa.Column("name", sa.String(length=200), nullable=False),
