@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from api.identity.room_code import new_code
 from evidence_store.durable import fsync_folder
+from evidence_store.ledger.policy import Policy
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
 
 
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     s3_keys: Path | None = Field(default=None, description="file: access key and secret key, a line each")
     s3_authority: Path | None = Field(default=None, description="PEM file for the server's certificate")
     s3_locked_days: int = Field(default=3650, ge=1, description="how long each object is locked")
+    witnesses: Path | None = Field(default=None, description="TOML file: the policy of the ledger's witnesses")
     keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
     watch: bool = Field(default=True, description="watch over picture and sound, in a process of its own")
     demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")
@@ -103,6 +105,10 @@ class Settings(BaseSettings):
         if len(words) != 2:
             raise ValueError(f"{self.s3_keys} has to hold an access key and a secret key, a line each")
         return words[0], words[1]
+
+    def witness_policy(self) -> Policy | None:
+        """Raises OSError, InvalidInput `witness-policy`."""
+        return None if self.witnesses is None else Policy.load(self.witnesses)
 
     @property
     def api_url(self) -> str:

@@ -68,6 +68,7 @@ class House:
 
     folder: Path
     vault_limit: int | None = None
+    witnesses: Path | None = None
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -87,7 +88,7 @@ class House:
 
     def open(self) -> None:
         """Opens the store anew, as after a restart."""
-        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit))
+        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit, witnesses=self.witnesses))
 
     def close(self) -> None:
         self.store.book.database.close()
@@ -158,7 +159,7 @@ class House:
 
     def findings(self) -> dict[str, str]:
         """What an audit finds wrong, by name."""
-        report = Audit(self.store.book, self.store.authority).run()
+        report = Audit(self.store.book, self.store.authority, witnessing=self.store.witnessing).run()
         return {each.name: each.detail for each in report.findings if not each.ok}
 
     def app(self) -> FastAPI:

@@ -183,19 +183,6 @@ class Witness:
             self._write(path, replace(known, note=request.note, cosigned_at=now, refusal=settled))
             return self._cosigner.cosign(checkpoint.text(), now).line().encode("utf-8")
 
-    def check(self, data: bytes) -> Checked:
-        """What this witness knows of a checkpoint: a note, or the one in a tlog-proof. `same`: whether it is the head
-        that is held, None where the sizes differ. Raises InvalidInput, NotFound `witness-log`, SignatureInvalid."""
-        note = Proof.parse(data).checkpoint if data.startswith(HEADER.encode()) else data
-        path = self._path(origin_of(note))
-        if not path.exists():
-            raise NotFound("this witness does not know that log", code="witness-log")
-        held = self._read(path).held
-        checkpoint = Checkpoint.open(note, held.key)
-        same = checkpoint.root == held.root if checkpoint.size == held.size else None
-        at = self.verifier.time_of(Note.parse(note))
-        return Checked(checkpoint.origin, checkpoint.size, held.size, at, same)
-
     def _remember_refusal(self, path: Path, known: Remembered, request: AddCheckpoint, error: VidneError) -> None:
         """Only what the log itself has signed: nobody else can make a witness remember anything."""
         if not isinstance(error, Conflict | ChainBroken):
@@ -227,10 +214,31 @@ class Witness:
             raise Unavailable("the witness cannot remember, so it cosigns nothing", code="witness-disk") from error
 
     def _path(self, origin: str) -> Path:
-        return self._folder / "logs" / f"{hashlib.sha256(origin.encode()).hexdigest()[:32]}.json"
+        return _memory_of(self._folder, origin)
 
     def _read(self, path: Path) -> Remembered:
         return Remembered.parse(path.read_bytes())
+
+
+def check(folder: Path, data: bytes) -> Checked:
+    """What the witness in that folder, running or not, knows of a checkpoint: a note, or the one in a tlog-proof.
+
+    `same`: whether it is the head that is held, None where the sizes differ. Raises InvalidInput, NotFound
+    `witness-log`, SignatureInvalid; OSError where there is no witness.
+    """
+    note = Proof.parse(data).checkpoint if data.startswith(HEADER.encode()) else data
+    verifier = _load_key(folder).verifier
+    path = _memory_of(folder, origin_of(note))
+    if not path.exists():
+        raise NotFound("this witness does not know that log", code="witness-log")
+    held = Remembered.parse(path.read_bytes()).held
+    checkpoint = Checkpoint.open(note, held.key)
+    same = checkpoint.root == held.root if checkpoint.size == held.size else None
+    return Checked(checkpoint.origin, checkpoint.size, held.size, verifier.time_of(Note.parse(note)), same)
+
+
+def _memory_of(folder: Path, origin: str) -> Path:
+    return folder / "logs" / f"{hashlib.sha256(origin.encode()).hexdigest()[:32]}.json"
 
 
 def load_or_make_key(folder: Path, name: str | None = None) -> Cosigner:
@@ -239,16 +247,21 @@ def load_or_make_key(folder: Path, name: str | None = None) -> Cosigner:
     key_file, name_file = folder / "witness.key", folder / "name"
     if not key_file.exists():
         # The name first: a key with a name that changed later would be another witness.
-        made = name or f"vidne.example/witness-{os.urandom(4).hex()}"
+        kept = name_file.read_text().strip() if name_file.exists() else None
+        made = kept or name or f"vidne.example/witness-{os.urandom(4).hex()}"
         if not re.fullmatch(r"[a-z0-9][a-z0-9./-]{0,99}", made):
             raise InvalidInput("a witness's name is made of a-z, 0-9, dots, dashes and slashes", code="witness-name")
         write_durably(name_file, f"{made}\n".encode())
         pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         write_durably(key_file, Ed25519PrivateKey.generate().private_bytes(*pem))
-    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-    found = name_file.read_text().strip()
+    cosigner = _load_key(folder)
+    if name not in (None, cosigner.verifier.name):
+        raise InvalidInput(f"this witness has a name already: {cosigner.verifier.name}", code="witness-name")
+    return cosigner
+
+
+def _load_key(folder: Path) -> Cosigner:
+    key = serialization.load_pem_private_key((folder / "witness.key").read_bytes(), None)
     if not isinstance(key, Ed25519PrivateKey):
         raise InvalidInput("the witness's key is of the wrong kind", code="witness-key")
-    if name not in (None, found):
-        raise InvalidInput(f"this witness has a name already: {found}", code="witness-name")
-    return Cosigner(found, key)
+    return Cosigner((folder / "name").read_text().strip(), key)

@@ -343,13 +343,13 @@ def test_refusals_stand_until_the_log_is_the_same_again_and_two_heads_of_one_siz
 def test_what_somebody_brings_is_held_against_the_memory(log: Log, tmp_path: Path) -> None:
     made = witness(tmp_path, log)
     line = made.add_checkpoint(log.request(0, 9).write())
-    brought = made.check(log.note(9) + line)
+    brought = witness_memory.check(tmp_path, log.note(9) + line)
     assert (brought.size, brought.held, brought.cosigned_at, brought.same) == (9, 9, NOW, True)
-    assert made.check(fork(log, 2).note(9)).same is False
-    assert made.check(log.note(7)).same is None
-    assert made.check(log.note(7)).cosigned_at is None
+    assert witness_memory.check(tmp_path, fork(log, 2).note(9)).same is False
+    assert witness_memory.check(tmp_path, log.note(7)).same is None
+    assert witness_memory.check(tmp_path, log.note(7)).cosigned_at is None
     with pytest.raises(SignatureInvalid):
-        made.check(log.note(9).replace(b"\n9\n", b"\n8\n"))
+        witness_memory.check(tmp_path, log.note(9).replace(b"\n9\n", b"\n8\n"))
     made.close()
 
 
