@@ -54,10 +54,21 @@ def room(
 
 
 @app.command()
-def api(data: Data = None, profile: Profile = None) -> None:
+def api(
+    data: Data = None,
+    profile: Profile = None,
+    ledger_key: Annotated[
+        bool, typer.Option("--ledger-key", help="Print the ledger's key, which witnesses are given, and end.")
+    ] = False,
+) -> None:
     """Run the web application alone: people, interviews, intake, vault, ledger, copies."""
     from api.processes.house import run_house
 
+    if ledger_key:
+        from api.wiring import ledger_key as key
+
+        typer.echo(key(_settings(data=data, profile=profile)))
+        return
     run_house(_settings(data=data, profile=profile), room=False, web=True)
 
 

@@ -105,6 +105,12 @@ def open_store(settings: Settings) -> Store:
     )  # fmt: skip
 
 
+def ledger_key(settings: Settings) -> str:
+    """The verifier key that the house's ledger is checked by, as witnesses are given it."""
+    now = datetime.datetime.now(datetime.UTC)
+    return str(load_or_create(settings.store_folder / "keys", now).note_signer().verifier)
+
+
 def _vault(settings: Settings) -> Vault:
     if settings.s3_endpoint is None:
         return DiskVault(settings.store_folder / "vault", settings.vault_limit)
