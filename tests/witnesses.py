@@ -74,6 +74,9 @@ class WitnessProcess:
         body = request if isinstance(request, bytes) else request.write()
         return httpx.post(f"{self.url}/add-checkpoint", content=body, trust_env=False)
 
+    def page(self) -> str:
+        return httpx.get(f"{self.url}/", trust_env=False).text
+
     def state(self) -> httpx.Response:
         return httpx.get(f"{self.url}/", headers={"Accept": "application/json"}, trust_env=False)
 

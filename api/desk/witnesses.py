@@ -18,7 +18,7 @@ import structlog
 
 from api.desk.moments import moment
 from api.services import Alarm, WitnessState
-from evidence_store.errors import Refused, Tampered, VidneError
+from evidence_store.errors import InvalidInput, Refused, Tampered, VidneError
 from evidence_store.ledger.policy import Member, Policy
 from evidence_store.ledger.policy import Refused as No
 from evidence_store.ledger.witnessing import Question, Witnessing
@@ -47,7 +47,7 @@ class _Outcome(Enum):
 
 class WitnessDesk:
     def __init__(self, witnessing: Witnessing) -> None:
-        """Raises OSError, ssl.SSLError where an authority of the policy cannot be read."""
+        """Raises OSError, InvalidInput where an authority of the policy cannot be used."""
         self._witnessing = witnessing
         self._clients = {member.id: _client(member) for member in witnessing.policy.members}
 
@@ -161,7 +161,7 @@ class WitnessDesk:
 
 
 def require_authorities(policy: Policy) -> None:
-    """Raises OSError (ssl.SSLError is one) where an authority that the policy names cannot be used."""
+    """Raises OSError, InvalidInput `witness-policy` where an authority that the policy names cannot be used."""
     for member in policy.members:
         _context(member)
 
@@ -175,7 +175,16 @@ def _context(member: Member) -> ssl.SSLContext | None:
     """None on loopback without TLS. Trusts exactly the policy's authority where it names one."""
     if not member.url.startswith("https://"):
         return None
-    return ssl.create_default_context(cafile=None if member.authority is None else str(member.authority))
+    if member.authority is None:
+        return ssl.create_default_context()
+    try:
+        pem = member.authority.read_text(encoding="ascii")
+        # Without a certificate in it, the machine's own authorities would be believed.
+        if "-----BEGIN CERTIFICATE-----" not in pem:
+            raise ValueError
+        return ssl.create_default_context(cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidInput(f"{member.name}: authority holds no certificate", code="witness-policy") from error
 
 
 def _client(member: Member) -> httpx.AsyncClient:

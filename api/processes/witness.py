@@ -166,10 +166,10 @@ def _refusal(error: VidneError, body: bytes) -> Response:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     log.warning("checkpoint_refused", code=error.code, status=status)
     if isinstance(error, OtherSize):
-        return Response(f"{error.held}\n", 409, media_type=SIZE_TYPE)
+        return Response(f"{error.held}\n", 409, {"Content-Type": SIZE_TYPE})
     if status == 409:
         # Another root at the size that is held, which the request has named itself.
-        return Response(f"{AddCheckpoint.parse(body).old}\n", 409, media_type=SIZE_TYPE)
+        return Response(f"{AddCheckpoint.parse(body).old}\n", 409, {"Content-Type": SIZE_TYPE})
     return Response(f"{error.code}\n", status, media_type="text/plain; charset=utf-8")
 
 
