@@ -77,6 +77,11 @@ class WitnessProcess:
     def page(self) -> str:
         return httpx.get(f"{self.url}/", trust_env=False).text
 
+    def covers(self) -> int:
+        """How many entries of its one log it stands for."""
+        (known,) = self.state().json()["logs"]
+        return int(known["size"])
+
     def state(self) -> httpx.Response:
         return httpx.get(f"{self.url}/", headers={"Accept": "application/json"}, trust_env=False)
 
