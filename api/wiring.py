@@ -170,7 +170,9 @@ def build_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     services = Services(
         accounts=CustodianAccounts(book, accounts, passwords),
-        interviews=InterviewDesk(book, store.authority, store.keys, store.sealing, room, profile.room),
+        interviews=InterviewDesk(
+            book, store.authority, store.keys, store.sealing, room, profile.room, store.witnessing
+        ),
         room=room,
         live=room,
         media=MediaDesk(book, store.playback),

@@ -108,7 +108,8 @@ def run_witness(settings: Settings, logs: Sequence[NoteVerifier], name: str | No
             f"{settings.host}:{settings.port}: {os.strerror(error.errno or 0)}. Choose another --port.", err=True
         )
         raise typer.Exit(2) from None
-    typer.echo(_introduction(witness, settings))
+    if SUPERVISOR not in os.environ:
+        typer.echo(_introduction(witness, settings))
     log.info("witness_serves", key=str(witness.verifier), logs=len(witness.logs()))
     try:
         asyncio.run(serve(witness_app(witness, secure=settings.tls), listener, settings))

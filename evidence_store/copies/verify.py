@@ -27,7 +27,7 @@ from evidence_store.copies.originals import Expected, check_originals
 from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
 from evidence_store.copies.survey import check_manifest, parse_manifest
 from evidence_store.copies.walk import Walk
-from evidence_store.copies.witnessed import check_one_history, check_witnesses, cosignatures_of_strangers
+from evidence_store.copies.witnessed import check_began, check_one_history, check_witnesses, cosignatures_of_strangers
 from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.cosignature import CosignatureVerifier
@@ -102,7 +102,7 @@ class _Verifier:
         self._step("gaps", self._check_gaps)
         self._step("custody", self._check_custody)
         if self._anchors.witnesses:
-            self._step("witnesses", lambda: check_witnesses(self._proven_in, self._anchors.witnesses))
+            self._step("witnesses", self._check_witnesses)
         if self._player is not None:
             self._step("player", self._check_player)
         return self._report
@@ -283,6 +283,12 @@ class _Verifier:
             f"; {strangers} cosignatures by keys that were not given: nothing is known of them" if strangers else ""
         )
         return f"{len(entries)} entries, each proven in the signed ledger (up to {size} entries){unknown}"
+
+    def _check_witnesses(self) -> str:
+        keys = self._anchors.witnesses
+        starts = {take_label(n): walk.start for n, walk in enumerate(self._walks) if walk is not None}
+        began = check_began(starts, keys)
+        return "; ".join(each for each in (check_witnesses(self._proven_in, keys), began) if each)
 
     def _ledger(self) -> x509.Certificate:
         certificate = self._certificate("ledger")

@@ -7,13 +7,17 @@ consistency proof. An entry is covered by a witness that cosigned the checkpoint
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from evidence_store.errors import ChainBroken
 from evidence_store.identifiers import utc_text
 from evidence_store.ledger.checkpoint import Checkpoint, Note
 from evidence_store.ledger.cosignature import SIZE, CosignatureVerifier
+from evidence_store.sealing.check import Start
 
 _NAMED = 5
+CLOCKS_DIFFER: Final = 300
+"""Seconds by which a recorder's clock may be behind a witness's before its claim is called a contradiction."""
 
 
 def check_one_history(notes: Sequence[bytes]) -> None:
@@ -51,6 +55,26 @@ def check_witnesses(proven_in: Mapping[int, bytes], keys: Sequence[CosignatureVe
             code="cosignatures-missing",
         )
     return words
+
+
+def check_began(starts: Mapping[str, Start], keys: Sequence[CosignatureVerifier]) -> str:
+    """After which cosignature each take began, by the checkpoint in its signed start record: nobody could hold that
+    before a witness made it. `starts` by the take's name. Raises ChainBroken `start-backdated` for a take that claims
+    to have begun before; InvalidInput, SignatureInvalid for a checkpoint that is none.
+    """
+    said = []
+    for label, start in starts.items():
+        text = start.record["checkpoint"]
+        note = None if text is None else Note.parse(text.encode("utf-8"))
+        times = [] if note is None else [at for key in keys if (at := key.time_of(note)) is not None]
+        if not times:
+            continue
+        cosigned, claimed = utc_text(max(times) * 10**9), utc_text(start.utc_ns)
+        if start.utc_ns < (max(times) - CLOCKS_DIFFER) * 10**9:
+            words = f"{label} claims to have begun at {claimed}, and holds a checkpoint that was cosigned at {cosigned}"
+            raise ChainBroken(words, code="start-backdated")
+        said.append(f"{label} began after {cosigned}")
+    return "; ".join(said)
 
 
 def cosignatures_of_strangers(notes: Sequence[bytes], keys: Sequence[CosignatureVerifier]) -> int:

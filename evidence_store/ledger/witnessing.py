@@ -21,7 +21,7 @@ from evidence_store.errors import Conflict, InvalidInput, SignatureInvalid, Unav
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.checkpoint import Checkpoint, Note
 from evidence_store.ledger.cosignature import CosignatureVerifier
-from evidence_store.ledger.policy import Cosigned, Decision, Member, MemberState, Policy, Refused, decide
+from evidence_store.ledger.policy import Cosigned, Decision, Member, MemberState, Policy, Refused, State, decide
 from evidence_store.ledger.witness import AddCheckpoint
 
 log = structlog.get_logger()
@@ -216,6 +216,14 @@ class Witnessing:
         sizes = {max(some) for some in (agreed, anybody) if some} | ({latest} if latest is not None else set())
         return [note for size in sorted(sizes) if (note := self.note_of(session, size)) is not None]
 
+    def note_for_start(self, session: Session) -> bytes | None:
+        """The checkpoint that a take's start record holds: the newest with a cosignature, which says when the take had
+        not begun yet. The latest one where witnesses are late: then what it covers is worth more."""
+        latest = self._book.ledger.latest_checkpoint(session)
+        decision = self.decision(session)
+        newest = max((each.covered for each in decision.members), default=0)
+        return latest if decision.state is State.LAGGING or not newest else self.note_of(session, newest)
+
     def _keep(self, question: Question, key: CosignatureVerifier, at: int, line: str) -> None:
         """The note with this one cosignature, where no database can be rolled back. As with checkpoints, a vault that
         takes nothing now holds up nobody: a later cosignature covers it."""
@@ -253,12 +261,13 @@ class Witnessing:
             entry.record(CustodyEvent(Verb.WITNESS_VETOED, now, Actor.store(), details=details))
 
     def _declare(self, state: MemberState, verb: Verb) -> None:
+        """Once, by whichever process of the house comes first."""
         details = {"covered": str(state.covered), "witness": state.member.key.name}
         change = self._raise if verb is Verb.WITNESS_LATE else self._clear
         try:
             with self._book.writing() as entry:
-                change(entry.session, LATE, state.member)
-                entry.record(CustodyEvent(verb, self._book.clock(), Actor.store(), details=details))
+                if change(entry.session, LATE, state.member):
+                    entry.record(CustodyEvent(verb, self._book.clock(), Actor.store(), details=details))
         except Unavailable as error:
             if error.code not in ("ledger-read-only", "ledger-vetoed"):
                 raise
@@ -271,14 +280,22 @@ class Witnessing:
         except Unavailable as error:
             log.error("not_in_custody", verb=verb.value, code=error.code)
 
-    def _raise(self, session: Session, code: str, member: Member) -> None:
-        if _about(member) not in _standing(session, code):
-            session.add(AlarmRow(at=self._book.clock(), code=code, room=None, details=_about(member)))
+    def _raise(self, session: Session, code: str, member: Member) -> bool:
+        """False where it stands already."""
+        if _about(member) in _standing(session, code):
+            return False
+        session.add(AlarmRow(at=self._book.clock(), code=code, room=None, details=_about(member)))
+        return True
 
-    def _clear(self, session: Session, code: str, member: Member) -> None:
-        standing = select(AlarmRow).where(AlarmRow.code == code, AlarmRow.cleared_at.is_(None))
-        for alarm in session.scalars(standing.where(AlarmRow.details == _about(member))):
-            alarm.cleared_at = self._book.clock()
+    def _clear(self, session: Session, code: str, member: Member) -> bool:
+        """False where none stands."""
+        standing = select(AlarmRow).where(
+            AlarmRow.code == code, AlarmRow.cleared_at.is_(None), AlarmRow.details == _about(member)
+        )
+        rows = list(session.scalars(standing))
+        for row in rows:
+            row.cleared_at = self._book.clock()
+        return bool(rows)
 
 
 def _about(member: Member) -> str:

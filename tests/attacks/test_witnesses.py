@@ -18,6 +18,7 @@ from sqlalchemy import delete, select, update
 from evidence_store.copies.package import prepare
 from evidence_store.copies.source import CopySource
 from evidence_store.copies.verify import Anchors, verify
+from evidence_store.copies.witnessed import check_began
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import (
     AlarmRow,
@@ -29,14 +30,16 @@ from evidence_store.database.schema import (
     LedgerNodeRow,
     WitnessRow,
 )
-from evidence_store.errors import Unavailable
+from evidence_store.errors import ChainBroken, Unavailable
 from evidence_store.ledger import custody_log, merkle
 from evidence_store.ledger.checkpoint import Checkpoint, Note, NoteVerifier
 from evidence_store.ledger.policy import State
 from evidence_store.ledger.proof import Proof
 from evidence_store.ledger.witness import AddCheckpoint
+from evidence_store.sealing.check import check_start
 from evidence_store.sealing.journal import Ending
 from evidence_store.sealing.keys import PrivateKey
+from recorder.sealer import Tick
 from tests.copies.conftest import Script, Store, source_of
 from tests.house import BEGAN, House, begin, record, tick
 from tests.witnesses import WitnessProcess, ask, witnessed
@@ -239,6 +242,30 @@ async def test_35_one_witness_of_two_that_says_no_is_enough(
         assert refused(house) == "ledger-vetoed"
     finally:
         second.kill()
+
+
+async def test_32_a_start_that_claims_a_time_before_the_checkpoint_in_it_is_found(
+    house: House, witness: WitnessProcess
+) -> None:
+    """A recording made now and dated back, by a recorder that takes its orders from the store as it should."""
+    witnessed(house, [witness])
+    act(house)
+    await ask(house)
+    assert house.store.witnessing is not None
+    with house.store.book.reading() as session:
+        note = house.store.witnessing.note_for_start(session) or b""
+    order, spool, cosigned = house.interview(), house.spool(), witness.key.time_of(Note.parse(note)) or 0
+    for claimed, true in ((cosigned + 5, True), (cosigned - 299, True), (cosigned - 3600, False)):
+        sealer = begin(house, spool, dataclasses.replace(order, checkpoint=note.decode()), began=claimed * 10**9)
+        start = check_start((sealer.folder.path / "start.json").read_bytes(), house.store.authority.root)
+        if true:
+            assert check_began({"take-001": start}, [witness.key]).startswith("take-001 began after 20")
+        else:
+            with pytest.raises(ChainBroken) as caught:
+                check_began({"take-001": start}, [witness.key])
+            assert caught.value.code == "start-backdated"
+        sealer.write(tick(0))
+        sealer.close(Tick([], [], 10**9, (claimed + 1) * 10**9))
 
 
 # Two views of one ledger, shown to two parties

@@ -93,6 +93,7 @@ async def test_a_copy_says_who_stands_for_it_and_how_far(stage: Stage, tmp_path:
     assert told["ok"], told
     count = len(json.loads((package / "evidence/custody.json").read_bytes())["entries"])
     assert said(told, "witnesses").startswith(f"prosecution.example/w1 covers {count} of {count} entries, up to size ")
+    assert "; take-001 began after 20" in said(told, "witnesses")
     told = await asyncio.to_thread(vidne, house, *check)
     assert told["ok"]
     assert "cosignatures by keys that were not given" in said(told, "custody")

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
+from api.processes.demo import demo_witness
 from api.processes.house import require_witness_policy
 from api.settings import Settings
+from api.wiring import ledger_key
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AlarmRow, CosignatureRow
 from evidence_store.errors import Tampered, Unavailable
@@ -389,3 +391,15 @@ def test_a_house_whose_policy_cannot_be_followed_does_not_start(
         require_witness_policy(Settings(data=tmp_path, witnesses=path))
     assert caught.value.exit_code == 2
     assert words in capsys.readouterr().err
+
+
+async def test_the_demos_own_witness_keeps_key_and_memory_from_start_to_start(tmp_path: Path) -> None:
+    first, program, url = demo_witness(Settings(data=tmp_path, demo=True))
+    again, *_ = demo_witness(Settings(data=tmp_path, demo=True))
+    policies = [each.witness_policy() for each in (first, again)]
+    assert policies[0] is not None
+    assert policies[1] is not None
+    assert policies[0].members[0].key == policies[1].members[0].key
+    assert url.startswith("http://127.0.0.1:")
+    assert ledger_key(first) in program.arguments
+    assert again.environment()["VIDNE_WITNESSES"] == str(tmp_path / "witnesses.toml")
