@@ -90,11 +90,14 @@ def demo(
     data: Annotated[Path, typer.Option("--data", help="The demo's own data folder.")] = Path("data/demo"),
     reset: Annotated[bool, typer.Option("--reset", help="Throw the demo's data away first.")] = False,
     port: Annotated[int | None, typer.Option(help="Port of the web application.")] = None,
+    s3: Annotated[
+        bool, typer.Option("--s3", help="Keep everything a second time, in an S3 server with Object Lock.")
+    ] = False,
 ) -> None:
     """Run everything on loopback with a simulated room and invented people."""
     from api.processes.demo import run_demo
 
-    run_demo(_settings(data=data, port=port, demo=True), reset=reset)
+    run_demo(_settings(data=data, port=port, demo=True), reset=reset, s3=s3)
 
 
 @app.command()
@@ -236,11 +239,14 @@ def audit(
 
     def tell(finding: Finding) -> None:
         if not as_json:
-            typer.echo(f"{'OK  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
+            mark = ("NOTE" if finding.weak else "OK  ") if finding.ok else "FAIL"
+            typer.echo(f"{mark} {finding.name}: {finding.detail}")
 
     report = Audit(store.book, store.authority, tell, store.witnessing).run()
     if as_json:
-        found = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.findings]
+        found = [
+            {"detail": each.detail, "name": each.name, "ok": each.ok, "weak": each.weak} for each in report.findings
+        ]
         typer.echo(json.dumps({"findings": found, "ok": report.ok}))
     raise typer.Exit(0 if report.ok else 1)
 
@@ -258,8 +264,10 @@ def process(name: Annotated[str, typer.Argument()]) -> None:
         from api.processes.watch import main as run
     elif name == "web":
         from api.processes.web import main as run
+    elif name == "objects":
+        from api.processes.object_server import main as run
     else:
-        raise typer.BadParameter("recorder, monitor, watch or web")
+        raise typer.BadParameter("recorder, monitor, watch, web or objects")
     run(settings)
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from api.store_state import StoreStatus
 from evidence_store.identifiers import CaseNumber
 from evidence_store.interview import InterviewState
 from evidence_store.people import Role
@@ -410,6 +411,7 @@ class Services:
     media: Media
     copies: Copies
     custody: Custody
+    store: StoreStatus
     clock: Callable[[], datetime]
     witnesses: Witnesses | None = None
     """None where no witness policy is set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,8 +21,10 @@ from api.desk.interviews import InterviewDesk
 from api.desk.media import MediaDesk
 from api.desk.moments import moment
 from api.desk.room import RoomClient
+from api.desk.store import StoreDesk
 from api.desk.witnesses import WitnessDesk
 from api.identity.passwords import Passwords
+from api.long_work import LongWork
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
@@ -30,7 +32,9 @@ from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
 from evidence_store.errors import OutOfReach, Tampered, VidneError
+from evidence_store.holdings import Holdings
 from evidence_store.intake import Intake
+from evidence_store.kept import KeptVault
 from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
 from evidence_store.ledger.book import Book
@@ -39,6 +43,7 @@ from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.people import Role
 from evidence_store.playback import Playback
 from evidence_store.room_notes import RoomNotes
+from evidence_store.scrub import Scrub
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.vault.canary import ProvenVault
@@ -72,6 +77,7 @@ class Store:
     notes: RoomNotes
     sealing: Sealing
     playback: Playback
+    scrub: Scrub
     witnessing: Witnessing | None = None
 
 
@@ -90,7 +96,8 @@ def open_store(settings: Settings) -> Store:
     database = Database(f"sqlite:///{(folder / 'vidne.sqlite').absolute()}")
     database.migrate()
     try:
-        book = Book(database, Ledger(authority.note_signer()), _vault(settings), time.time_ns)
+        vault = KeptVault(Holdings(database, time.time_ns), list(_vaults(settings)))
+        book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
         book.check_remembered()
     except Tampered:
         pass  # logged, and read-only from here on: what is stored can still be looked at and audited
@@ -100,7 +107,7 @@ def open_store(settings: Settings) -> Store:
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
-        Sealing(book, authority), Playback(book, authority, keys),
+        Sealing(book, authority), Playback(book, authority, keys), Scrub(book, vault),
         witnessing=None if policy is None else Witnessing(book, policy),
     )  # fmt: skip
 
@@ -111,13 +118,24 @@ def ledger_key(settings: Settings) -> str:
     return str(load_or_create(settings.store_folder / "keys", now).note_signer().verifier)
 
 
-def _vault(settings: Settings) -> Vault:
+def _vaults(settings: Settings) -> Iterator[Vault]:
+    """The first, and the second where there is one."""
+    kept, limit = datetime.timedelta(days=settings.s3_locked_days), settings.vault_limit
     if settings.s3_endpoint is None:
-        return DiskVault(settings.store_folder / "vault", settings.vault_limit)
-    bucket = Bucket(
-        settings.s3_endpoint, settings.s3_bucket, *settings.s3_credentials(), authority=settings.s3_authority
-    )
-    return ProvenVault(bucket, datetime.timedelta(days=settings.s3_locked_days), limit=settings.vault_limit)
+        yield DiskVault(settings.store_folder / "vault", limit)
+    else:
+        first = Bucket(
+            settings.s3_endpoint, settings.s3_bucket, *settings.s3_credentials(), authority=settings.s3_authority
+        )
+        yield ProvenVault(first, kept, limit=limit)
+    if settings.second_vault is not None:
+        yield DiskVault(settings.second_vault, limit)
+    elif settings.second_s3_endpoint is not None:
+        second = Bucket(
+            settings.second_s3_endpoint, settings.second_s3_bucket, *settings.second_s3_credentials(),
+            authority=settings.second_s3_authority,
+        )  # fmt: skip
+        yield ProvenVault(second, kept, limit=limit)
 
 
 def _make_escrow(settings: Settings) -> None:
@@ -178,6 +196,7 @@ def build_app(settings: Settings) -> FastAPI:
         media=MediaDesk(book, store.playback),
         copies=copies,
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
+        store=StoreDesk(book),
         clock=lambda: moment(book.clock()),
         witnesses=witnesses,
     )
@@ -187,6 +206,10 @@ def build_app(settings: Settings) -> FastAPI:
     known = web_settings(settings, store.authority.fingerprint, str(book.ledger.verifier))
     app = create_app(services, known, [router])
 
+    long_work = LongWork(
+        settings.store_folder / "work.sqlite", store.scrub, scrub_days=settings.scrub_days, busy=room.recording
+    )
+
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         tasks = []
@@ -194,12 +217,14 @@ def build_app(settings: Settings) -> FastAPI:
             await witnesses.first()
             tasks.append(asyncio.create_task(witnesses.run()))
         copies.start()
+        await asyncio.to_thread(long_work.start)
         tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
         yield
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(copies.stop)
+        await asyncio.to_thread(long_work.stop)
         await recorder.aclose()
         await monitor.aclose()
         book.database.close()

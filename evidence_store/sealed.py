@@ -1,4 +1,4 @@
-"""Seals an interview: when every take is closed and stored, the manifest over them is made, signed and put away.
+"""Seals an interview: when every vault holds every take, closed, the manifest over them is made, signed and put away.
 
 Cheap however long the interview was: everything it says was checked and noted down as the takes came in.
 """
@@ -21,7 +21,7 @@ from evidence_store.database.schema import CustodyEventRow, DeviceRow, Interview
 from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict
 from evidence_store.identifiers import InterviewId
-from evidence_store.intake import segments_of
+from evidence_store.intake import segments_of, take_prefix
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
 from evidence_store.sealing.check import check_start
@@ -115,7 +115,8 @@ class Sealing:
         self._one = threading.Lock()
 
     def seal(self, interview_id: str) -> bool:
-        """True when the interview is sealed now or was before; False while a take is still on its way."""
+        """True when the interview is sealed now or was before; False while a take, or a second copy of anything of
+        it, is still on its way."""
         with self._one:
             return self._seal(interview_id)
 
@@ -127,9 +128,13 @@ class Sealing:
             takes = takes_of(session, interview_id)
             if not takes or unaccounted(session, takes) or self._one_before_is_missing(session, takes):
                 return False
+            if not self._book.vault.complete([f"{take_prefix(take.enrolment, take.n)}/" for take in takes]):
+                return False
             number = self._next_number(interview_id, takes)
             data = self._manifest(session, interview_id, takes, number)
         name, digest = self._store(interview_id, number, data)
+        if not self._book.vault.complete([name]):
+            return False
         with self._book.writing() as entry:
             row = entry.session.get_one(InterviewRow, interview_id)
             if row.state != InterviewState.ENDED:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from api.processes.house import camera_program, programs, require_ports, say, supervise
+from api.processes.object_server import BUCKET, WEED, folder_of, prepare
 from api.processes.serving import listen
 from api.processes.supervisor import Program, Supervisor
 from api.settings import Settings
@@ -56,7 +57,21 @@ def demo_witness(settings: Settings) -> tuple[Settings, Program, str]:
     return settings.model_copy(update={"witnesses": policy}), Program("witness", arguments, {}), url
 
 
-def run_demo(settings: Settings, *, reset: bool) -> None:
+def with_object_server(settings: Settings) -> Settings:
+    """Settings of a house whose second vault is in a server of its own, in the demo's folder. Exit 2 without it."""
+    if not WEED.exists():
+        typer.echo("SeaweedFS is not installed: run scripts/demo --s3, or scripts/setup.", err=True)
+        raise typer.Exit(2)
+    server = prepare(folder_of(settings))
+    return settings.model_copy(
+        update={
+            "second_s3_endpoint": server.endpoint, "second_s3_bucket": BUCKET,
+            "second_s3_keys": server.key_file.absolute(), "second_s3_authority": server.authority.absolute(),
+        }
+    )  # fmt: skip
+
+
+def run_demo(settings: Settings, *, reset: bool, s3: bool) -> None:
     """Until SIGTERM or SIGINT."""
     os.umask(0o077)
     console = Console(stderr=True)
@@ -69,13 +84,18 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data / "demo").touch()
     console.print(f"The demo keeps its data in {settings.data}.")
+    beside = []
+    if s3:
+        settings = with_object_server(settings)
+        beside.append(Program("objects", ["process", "objects"], settings.environment()))
+        console.print(f"Everything is kept a second time in a bucket of {settings.second_s3_endpoint}.")
     make_clips(settings, console)
     key_file, key = demo_key(settings.data)
     cameras = [camera_program(settings, camera) for camera in settings.room_profile().cameras]
-    witness, witness_url = [], None
+    witness_url = None
     if settings.witnesses is None:
         settings, program, witness_url = demo_witness(settings)
-        witness.append(program)
+        beside.append(program)
     log_file = settings.data / "demo.log"
     console.print(
         f"Starting recorder, monitor, web application and {len(cameras)} simulated cameras (log: {log_file})."
@@ -97,5 +117,5 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
         console.print("Stop with Ctrl-C.")
 
     with log_file.open("ab") as log:
-        supervisor = Supervisor([*witness, *programs(settings, room=True, web=True), *cameras], log.fileno(), say)
+        supervisor = Supervisor([*beside, *programs(settings, room=True, web=True), *cameras], log.fileno(), say)
         asyncio.run(supervise(supervisor, ready, settings))

@@ -68,16 +68,20 @@ def require_ports(settings: Settings, *, room: bool, web: bool) -> None:
 
 
 def require_vault_keys(settings: Settings) -> None:
-    """Exit 2 where the keys to the vault's bucket cannot be had. Only the web application's process reads them."""
-    if settings.s3_endpoint is not None:
-        try:
-            settings.s3_credentials()
-        except OSError as error:
-            typer.echo(f"s3_keys cannot be read: {os.strerror(error.errno or 0)}", err=True)
-            raise typer.Exit(2) from None
-        except ValueError as error:
-            typer.echo(str(error), err=True)
-            raise typer.Exit(2) from None
+    """Exit 2 where the keys to a vault's bucket cannot be had. Only the web application's process reads them."""
+    for name, endpoint, read in (
+        ("s3_keys", settings.s3_endpoint, settings.s3_credentials),
+        ("second_s3_keys", settings.second_s3_endpoint, settings.second_s3_credentials),
+    ):
+        if endpoint is not None:
+            try:
+                read()
+            except OSError as error:
+                typer.echo(f"{name} cannot be read: {os.strerror(error.errno or 0)}", err=True)
+                raise typer.Exit(2) from None
+            except ValueError as error:
+                typer.echo(str(error), err=True)
+                raise typer.Exit(2) from None
 
 
 def require_witness_policy(settings: Settings) -> None:

@@ -27,7 +27,8 @@ async def system(request: Request, services: Serviced, account: Administrator) -
         state = None
     accounts = await run_in_threadpool(services.accounts.all)
     witnesses = None if services.witnesses is None else await run_in_threadpool(services.witnesses.states)
-    return page(request, "system.html", state=state, accounts=accounts, witnesses=witnesses)
+    store = await run_in_threadpool(services.store.state)
+    return page(request, "system.html", state=state, accounts=accounts, store=store, witnesses=witnesses)
 
 
 @router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(allow("system:api:describe"))])

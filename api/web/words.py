@@ -77,6 +77,9 @@ ALARMS: Final[dict[str, str]] = {
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
     "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
     "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
+    "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
+    "object-lost": "Et stykke af en optagelse kan ikke læses i noget lager. Slet intet, og kontakt den beviskædeansvarlige.",  # noqa: E501
+    "delivery-refused": "Lageret har afvist noget, rummet afleverede. Det ligger stadig på rummets maskine.",
 }
 
 OBSERVATION_ACTS: Final[dict[str, str]] = {
@@ -156,6 +159,9 @@ VERBS: Final[dict[str, str]] = {
     Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
+    Verb.VAULT_OBJECT_MENDED: "Beskadiget kopi i lageret genskabt fra den anden",
+    Verb.VAULT_OBJECT_LOST: "Ingen kopi i lageret kan læses",
+    Verb.VAULT_SCRUBBED: "Alle kopier i lageret gennemlæst",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",
     Verb.VIEWER_JOINED: "Fulgte med i direkte visning",
     Verb.VIEWER_LEFT: "Forlod direkte visning",

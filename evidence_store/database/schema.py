@@ -147,6 +147,55 @@ class SegmentRow(Base):
     delivered_at: Mapped[int] = mapped_column(BigInteger)
 
 
+class VaultObjectRow(Base):
+    """An object that at least one vault holds, as it was acknowledged: what every copy of it is checked against."""
+
+    __tablename__ = "vault_object"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(HASH)
+    size: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class VaultLackRow(Base):
+    """What one vault lacks of what another holds: to be brought there. Empty on a good day."""
+
+    __tablename__ = "vault_lack"
+
+    vault: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str] = mapped_column(ForeignKey("vault_object.name"), primary_key=True)
+    # An error's code.
+    why: Mapped[str] = mapped_column(String(64))
+    since: Mapped[int] = mapped_column(BigInteger)
+
+
+class VaultKnownRow(Base):
+    """A vault that was here before. One that was not lacks everything."""
+
+    __tablename__ = "vault_known"
+
+    vault: Mapped[str] = mapped_column(String(255), primary_key=True)
+    since: Mapped[int] = mapped_column(BigInteger)
+
+
+class ScrubRow(Base):
+    """One reading of everything that the vaults hold: how far it is, and what it came to. Counts are of copies."""
+
+    __tablename__ = "scrub"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    began_at: Mapped[int] = mapped_column(BigInteger)
+    ended_at: Mapped[int | None] = mapped_column(BigInteger)
+    # The last object that was read, in the order of names.
+    reached: Mapped[str] = mapped_column(String(200))
+    objects: Mapped[int] = mapped_column(BigInteger)
+    octets: Mapped[int] = mapped_column(BigInteger)
+    mended: Mapped[int] = mapped_column(BigInteger)
+    lost: Mapped[int] = mapped_column(BigInteger)
+    unread: Mapped[int] = mapped_column(BigInteger)
+
+
 class LedgerHeadRow(Base):
     """One row: how many leaves there are, and their root. Locked by whoever appends, so appends are one at a time."""
 

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from evidence_store.custody import CustodyEvent
 from evidence_store.database.session import Database
 from evidence_store.errors import ChainBroken, Conflict, Tampered, Unavailable
+from evidence_store.kept import KeptVault
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
-from evidence_store.vault.vault import Vault
 
 log = structlog.get_logger()
 
@@ -41,7 +41,7 @@ class Entry:
 
 
 class Book:
-    def __init__(self, database: Database, ledger: Ledger, vault: Vault, clock: Callable[[], int]) -> None:
+    def __init__(self, database: Database, ledger: Ledger, vault: KeptVault, clock: Callable[[], int]) -> None:
         """`clock` gives UTC in nanoseconds.
 
         `read_only`: True once the vault remembers another ledger than the database. Nothing is entered then:
@@ -71,6 +71,13 @@ class Book:
             self.read_only = True
             log.critical("ledger_is_not_the_remembered_one", code=error.code)
             raise
+
+    def require_entries(self) -> None:
+        """For work whose result has to be entered, before it begins. Raises Unavailable as `writing` would."""
+        if self.read_only:
+            raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
+        with self.reading() as session:
+            self.may_write(session)
 
     @contextmanager
     def writing(self, *, over_veto: bool = False) -> Iterator[Entry]:

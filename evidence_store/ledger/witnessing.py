@@ -9,14 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from evidence_store.canonical import canonical
+from evidence_store.canonical import Record, parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import AlarmRow, CosignatureRow, LedgerCheckpointRow, WitnessRow
+from evidence_store.database.schema import CosignatureRow, LedgerCheckpointRow, WitnessRow
+from evidence_store.deliveries import alarm, clear, standing
 from evidence_store.errors import Conflict, InvalidInput, SignatureInvalid, Unavailable
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.checkpoint import Checkpoint, Note
@@ -27,7 +29,8 @@ from evidence_store.ledger.witness import AddCheckpoint
 log = structlog.get_logger()
 
 COSIGNED = "ledger/cosigned/"
-LATE, VETO = "witness-late", "witness-veto"
+LATE: Final = "witness-late"
+VETO: Final = "witness-veto"
 _NS = 10**9
 _LOOKED_THROUGH = 200
 _LOOK_SECONDS = 0.1
@@ -136,7 +139,7 @@ class Witnessing:
             row.answered_at = self._book.clock()
             row.refused_at = row.refused_at or refused.at * _NS
             row.refused_code, row.refused_size, row.refused_held = refused.code, refused.size, refused.held
-            self._raise(session, VETO, member)
+            alarm(session, self._book.clock(), VETO, None, _about(member))
 
     # Deciding
 
@@ -157,24 +160,22 @@ class Witnessing:
 
     def alarms(self) -> list[tuple[str, int, Member]]:
         """What stands now: code, since when (nanoseconds UTC), which witness of the policy."""
-        members = {_about(member): member for member in self.policy.members}
-        query = select(AlarmRow).where(
-            AlarmRow.code.in_((LATE, VETO)), AlarmRow.cleared_at.is_(None), AlarmRow.details.in_(list(members))
-        )
+        members = {member.id: member for member in self.policy.members}
         with self._book.reading() as session:
-            return [(row.code, row.at, members[row.details]) for row in session.scalars(query.order_by(AlarmRow.id))]
+            rows = [row for row in standing(session) if row.code in (LATE, VETO)]
+        found = ((row.code, row.at, members.get(parse(row.details.encode())["witness"])) for row in rows)
+        return [(code, at, member) for code, at, member in found if member is not None]
 
     def review(self) -> Decision:
         """Declares what has become late, and what is not any more: alarm and custody event in one transaction."""
         with self._book.reading() as session:
             decision = self.decision(session)
-            standing = _standing(session, LATE)
+            late = {parse(row.details.encode())["witness"] for row in standing(session, LATE)}
         for each in decision.members:
-            details = _about(each.member)
-            if each.late and details not in standing:
+            if each.late and each.member.id not in late:
                 log.error("witness_late", witness=each.member.key.name, covered=each.covered)
                 self._declare(each, Verb.WITNESS_LATE)
-            elif not each.late and details in standing:
+            elif not each.late and each.member.id in late:
                 self._declare(each, Verb.WITNESS_BACK)
         return decision
 
@@ -257,22 +258,30 @@ class Witnessing:
                 "code": row.refused_code, "from": str(row.refused_at), "to": str(now), "witness": member.key.name
             }  # fmt: skip
             row.refused_at = row.refused_code = row.refused_size = row.refused_held = None
-            self._clear(entry.session, VETO, member)
+            clear(entry.session, now, VETO, _about(member))
             entry.record(CustodyEvent(Verb.WITNESS_VETOED, now, Actor.store(), details=details))
 
     def _declare(self, state: MemberState, verb: Verb) -> None:
         """Once, by whichever process of the house comes first."""
         details = {"covered": str(state.covered), "witness": state.member.key.name}
-        change = self._raise if verb is Verb.WITNESS_LATE else self._clear
+        change = self._now_late if verb is Verb.WITNESS_LATE else self._late_no_more
         try:
             with self._book.writing() as entry:
-                if change(entry.session, LATE, state.member):
+                if change(entry.session, state.member):
                     entry.record(CustodyEvent(verb, self._book.clock(), Actor.store(), details=details))
         except Unavailable as error:
             if error.code not in ("ledger-read-only", "ledger-vetoed"):
                 raise
             with self._book.database.writing() as session:
-                change(session, LATE, state.member)
+                change(session, state.member)
+
+    def _now_late(self, session: Session, member: Member) -> bool:
+        return alarm(session, self._book.clock(), LATE, None, _about(member))
+
+    def _late_no_more(self, session: Session, member: Member) -> bool:
+        stood = any(parse(row.details.encode()) == _about(member) for row in standing(session, LATE))
+        clear(session, self._book.clock(), LATE, _about(member))
+        return stood
 
     def _record(self, verb: Verb, details: dict[str, str]) -> None:
         try:
@@ -280,26 +289,9 @@ class Witnessing:
         except Unavailable as error:
             log.error("not_in_custody", verb=verb.value, code=error.code)
 
-    def _raise(self, session: Session, code: str, member: Member) -> bool:
-        """False where it stands already."""
-        if _about(member) in _standing(session, code):
-            return False
-        session.add(AlarmRow(at=self._book.clock(), code=code, room=None, details=_about(member)))
-        return True
 
-    def _clear(self, session: Session, code: str, member: Member) -> bool:
-        """False where none stands."""
-        standing = select(AlarmRow).where(
-            AlarmRow.code == code, AlarmRow.cleared_at.is_(None), AlarmRow.details == _about(member)
-        )
-        rows = list(session.scalars(standing))
-        for row in rows:
-            row.cleared_at = self._book.clock()
-        return bool(rows)
-
-
-def _about(member: Member) -> str:
-    return canonical({"witness": member.id}).decode("utf-8")
+def _about(member: Member) -> Record:
+    return {"witness": member.id}
 
 
 def _best(session: Session, member: Member) -> Iterator[Cosigned]:
@@ -324,9 +316,3 @@ def _signed_after(session: Session) -> Callable[[int], int | None]:
         return None if at is None else at // _NS
 
     return asked
-
-
-def _standing(session: Session, code: str) -> set[str]:
-    """Of which witnesses that alarm stands."""
-    query = select(AlarmRow.details).where(AlarmRow.code == code, AlarmRow.cleared_at.is_(None))
-    return set(session.scalars(query))

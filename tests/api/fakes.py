@@ -38,6 +38,7 @@ from api.services import (
     Viewing,
     WebSettings,
 )
+from api.store_state import StoreState, VaultState
 from evidence_store.custody import Verb
 from evidence_store.errors import CiphertextInvalid, Conflict, NotFound, OutOfReach
 from evidence_store.identifiers import CaseNumber, new_interview_id
@@ -350,6 +351,14 @@ class FakeCustody:
         self.denials.append((account.id, permission))
 
 
+class FakeStore:
+    def __init__(self) -> None:
+        self.now = StoreState((VaultState("machine 0a1b2c3d"),))
+
+    def state(self) -> StoreState:
+        return self.now
+
+
 @dataclass
 class World:
     """Every fake, reachable by name, behind one `Services`."""
@@ -362,6 +371,7 @@ class World:
     media: FakeMedia
     copies: FakeCopies
     custody: FakeCustody
+    store: FakeStore
     services: Services
 
 
@@ -372,10 +382,19 @@ def world() -> World:
     room = FakeRoom(clock)
     interviews = FakeInterviews(clock, room)
     live, media, copies, custody = FakeLive(), FakeMedia(clock), FakeCopies(clock), FakeCustody()
+    store = FakeStore()
     services = Services(
-        PasswordAccounts(repository, passwords, Attempts()), interviews, room, live, media, copies, custody, clock
+        PasswordAccounts(repository, passwords, Attempts()),
+        interviews,
+        room,
+        live,
+        media,
+        copies,
+        custody,
+        store,
+        clock,
     )
-    return World(clock, repository, room, interviews, live, media, copies, custody, services)
+    return World(clock, repository, room, interviews, live, media, copies, custody, store, services)
 
 
 def settings(**changes: object) -> WebSettings:

@@ -28,6 +28,7 @@ from evidence_store.database.schema import (
     LedgerEntryRow,
     LedgerHeadRow,
     LedgerNodeRow,
+    VaultObjectRow,
     WitnessRow,
 )
 from evidence_store.errors import ChainBroken, Unavailable
@@ -98,6 +99,7 @@ def rewrite(house: House) -> None:
     with book.database.writing() as session:
         for table in (WitnessRow, CosignatureRow, CustodyEventRow, LedgerCheckpointRow, LedgerNodeRow, LedgerEntryRow):
             session.execute(delete(table))
+        session.execute(delete(VaultObjectRow).where(VaultObjectRow.name.startswith("ledger/")))
         session.execute(update(LedgerHeadRow).values(size=0, root=merkle.EMPTY_ROOT))
     shutil.rmtree(house.vault / "ledger")
     for event in events:

@@ -89,7 +89,7 @@ def by_spool_name(house: House) -> dict[str, bytes]:
 
 
 async def test_the_recording_does_not_notice_a_full_vault(house: House, spool: Spool, order: Order) -> None:
-    vault = house.store.book.vault
+    (vault,) = house.store.book.vault.vaults
     assert isinstance(vault, DiskVault)
     vault.space.limit, vault.space.used = 100_000, 0
     sealer = begin(house, spool, order)
