@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM file; needed beyond loopback")
     ice_addresses: list[str] = Field(default=["127.0.0.1"], description="addresses offered to cameras and viewers")
     ice_ports: tuple[int, int] | None = Field(default=None, description="UDP ports for media, first and last")
+    database: Path | None = Field(default=None, description="file: the address of a PostgreSQL database")
     spool_limit: int | None = Field(default=None, description="greatest size of the recorder's spool")
     vault_limit: int | None = Field(default=None, description="greatest size of the vault")
     s3_endpoint: str | None = Field(default=None, description="an S3 server with Object Lock that holds the vault")
@@ -109,6 +110,15 @@ class Settings(BaseSettings):
     @property
     def feed_path(self) -> Path:
         return self.run_folder / "feed.socket"
+
+    def database_address(self) -> str:
+        """SQLAlchemy's address of the store's database. Raises OSError, ValueError for another address in the file."""
+        if self.database is None:
+            return f"sqlite:///{(self.store_folder / 'vidne.sqlite').absolute()}"
+        address = self.database.read_text().strip()
+        if not address.startswith("postgresql://"):
+            raise ValueError(f"{self.database} has to hold one line, postgresql://user:password@host/name")
+        return address.replace("postgresql://", "postgresql+psycopg://", 1)
 
     def s3_credentials(self) -> tuple[str, str]:
         """Access key and secret key of `s3_keys`. Raises OSError, and ValueError for anything but two words."""

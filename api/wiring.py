@@ -84,7 +84,8 @@ class Store:
 def open_store(settings: Settings) -> Store:
     """Opens the store, making what a first start lacks. Synchronous; brings the database up to date.
 
-    Raises OutOfReach when the vault does not answer; OSError and InvalidInput for a witness policy that is none.
+    Raises OutOfReach when the vault or the database does not answer; OSError and InvalidInput for a witness policy that
+    is none.
     """
     policy = settings.witness_policy()
     now = datetime.datetime.now(datetime.UTC)
@@ -93,9 +94,9 @@ def open_store(settings: Settings) -> Store:
     authority = load_or_create(folder / "keys", now)
     if not (settings.escrow_folder / "recovery.pub").exists():
         _make_escrow(settings)
-    database = Database(f"sqlite:///{(folder / 'vidne.sqlite').absolute()}")
-    database.migrate()
+    database = Database(settings.database_address())
     try:
+        database.migrate()
         vault = KeptVault(Holdings(database, time.time_ns), list(_vaults(settings)))
         book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
         book.check_remembered()

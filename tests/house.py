@@ -69,6 +69,8 @@ class House:
     folder: Path
     vault_limit: int | None = None
     witnesses: Path | None = None
+    database: str | None = None
+    """The address of a PostgreSQL database; None: SQLite in the folder."""
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -88,7 +90,13 @@ class House:
 
     def open(self) -> None:
         """Opens the store anew, as after a restart."""
-        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit, witnesses=self.witnesses))
+        file = None
+        if self.database is not None:
+            file = self.folder / "database"
+            file.write_text(self.database.replace("+psycopg", ""))
+        self.store = open_store(
+            Settings(data=self.folder, vault_limit=self.vault_limit, database=file, witnesses=self.witnesses)
+        )
 
     def close(self) -> None:
         self.store.book.database.close()

@@ -67,21 +67,23 @@ def require_ports(settings: Settings, *, room: bool, web: bool) -> None:
         raise typer.Exit(2)
 
 
-def require_vault_keys(settings: Settings) -> None:
-    """Exit 2 where the keys to a vault's bucket cannot be had. Only the web application's process reads them."""
-    for name, endpoint, read in (
-        ("s3_keys", settings.s3_endpoint, settings.s3_credentials),
-        ("second_s3_keys", settings.second_s3_endpoint, settings.second_s3_credentials),
-    ):
-        if endpoint is not None:
-            try:
-                read()
-            except OSError as error:
-                typer.echo(f"{name} cannot be read: {os.strerror(error.errno or 0)}", err=True)
-                raise typer.Exit(2) from None
-            except ValueError as error:
-                typer.echo(str(error), err=True)
-                raise typer.Exit(2) from None
+def require_keys(settings: Settings) -> None:
+    """Exit 2 where the address of the database or the keys to a vault's bucket cannot be had. Only the web
+    application's process reads them."""
+    wanted: list[tuple[str, Callable[[], object]]] = [("database", settings.database_address)]
+    if settings.s3_endpoint is not None:
+        wanted.append(("s3_keys", settings.s3_credentials))
+    if settings.second_s3_endpoint is not None:
+        wanted.append(("second_s3_keys", settings.second_s3_credentials))
+    for name, read in wanted:
+        try:
+            read()
+        except OSError as error:
+            typer.echo(f"{name} cannot be read: {os.strerror(error.errno or 0)}", err=True)
+            raise typer.Exit(2) from None
+        except ValueError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
 
 
 def require_witness_policy(settings: Settings) -> None:
@@ -135,7 +137,7 @@ def run_house(settings: Settings, *, room: bool, web: bool) -> None:
     os.umask(0o077)
     require_ports(settings, room=room, web=web)
     if web:
-        require_vault_keys(settings)
+        require_keys(settings)
         require_witness_policy(settings)
     supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
 

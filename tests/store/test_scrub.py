@@ -12,12 +12,15 @@ from evidence_store.custody import Verb
 from evidence_store.database.schema import AlarmRow, ScrubRow
 from evidence_store.errors import Unavailable
 from evidence_store.kept import KeptVault
-from evidence_store.scrub import BEHIND, BEHIND_AFTER_NS, FIRST, LOST, Scrub, reading_due
+from evidence_store.scrub import BEHIND, BEHIND_AFTER_NS, FIRST, LOST, Scrub
 from evidence_store.vault.disk import DiskVault
 from recorder.spool import Spool
 from recorder.take import Order
+from tests.conftest import BOTH_DATABASES
 from tests.house import BEGAN, House, record
 from tests.lying_vault import LyingVault
+
+pytestmark = BOTH_DATABASES
 
 SECOND = "takes/{}/000001/segments/000001"
 
@@ -233,33 +236,6 @@ def test_nothing_is_mended_while_it_could_not_be_entered(two: Two, house: House)
     for act in (two.scrub.bring, two.scrub.begin, lambda: two.scrub.read_on(1)):
         with pytest.raises(Unavailable):
             act()
-
-
-HOUR, DAY = 3600 * 10**9, 86_400 * 10**9
-
-
-def reading(octets: int, ended: int | None = None) -> ScrubRow:
-    return ScrubRow(number=1, began_at=0, ended_at=ended, reached="", octets=octets)
-
-
-@pytest.mark.parametrize(
-    ("row", "now", "last", "due"),
-    [
-        (None, 0, None, True),
-        (reading(0), 0, 0, True),
-        (reading(500), 15 * DAY - 1, 15 * DAY - 2, False),
-        (reading(500), 15 * DAY, 15 * DAY - 2, True),
-        (reading(1000), DAY, None, True),
-        (reading(1000), DAY, DAY - HOUR + 1, False),
-        (reading(1000), DAY, DAY - HOUR, True),
-        (reading(1000, ended=DAY), 30 * DAY - 1, None, False),
-        (reading(1000, ended=DAY), 30 * DAY, None, True),
-    ],
-)
-def test_everything_is_read_evenly_within_each_period(
-    row: ScrubRow | None, now: int, last: int | None, due: bool
-) -> None:
-    assert reading_due(row, 1000, now, last, 30 * DAY) is due
 
 
 def said(house: House, name: str) -> Finding:

@@ -30,6 +30,7 @@ from evidence_store.ledger.cosignature import Cosigner
 from evidence_store.ledger.policy import State
 from evidence_store.ledger.witness import AddCheckpoint
 from evidence_store.ledger.witnessing import Question, Witnessing
+from tests.conftest import BOTH_DATABASES
 from tests.house import BEGAN, House
 from tests.witnesses import WitnessProcess, ask, policy, witnessed
 
@@ -54,6 +55,7 @@ def witness(tmp_path: Path) -> Iterator[WitnessProcess]:
 # What a real witness's answers leave behind
 
 
+@BOTH_DATABASES
 async def test_a_cosignature_is_in_the_vault_and_in_the_database_and_the_audit_says_how_far(
     house: House, witness: WitnessProcess
 ) -> None:
@@ -90,6 +92,7 @@ async def test_nothing_is_asked_twice_and_only_the_latest_is_asked_about(house: 
     assert (again.request.old, again.size) == (30, 30)
 
 
+@BOTH_DATABASES
 async def test_a_database_that_forgot_what_the_witness_held_is_told_and_goes_on(
     house: House, witness: WitnessProcess
 ) -> None:
@@ -241,6 +244,7 @@ async def test_a_cosignature_of_another_text_is_refused(house: House, stub: Stub
     assert side(house).known().covered == 0
 
 
+@BOTH_DATABASES
 @pytest.mark.parametrize("answer", [(409, b"3\n"), (422, b"consistency-proof\n")])
 async def test_a_no_is_kept_and_only_that_witnesss_yes_ends_it(
     house: House, stub: Stub, answer: tuple[int, bytes]
