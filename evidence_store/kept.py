@@ -96,7 +96,7 @@ class KeptVault:
         failed: list[VidneError] = []
         for reach in self._reaches:
             try:
-                return reach.ask(lambda vault: get_from(vault, name, sha256))
+                return reach.ask(lambda vault: vault.get(name, sha256))
             except (NotFound, ChainBroken, OutOfReach) as error:
                 failed.append(error)
                 self._notice(reach.vault.identity, name, error)
@@ -163,15 +163,6 @@ def put_into(vault: Vault, stored: StoredObject, data: bytes) -> None:
     with reached():
         if vault.put(stored.name, data) != stored:
             raise OutOfReach("the vault acknowledged something else", code="vault-out-of-reach")
-
-
-def get_from(vault: Vault, name: str, sha256: bytes | None) -> bytes:
-    """As `Vault.get`; whatever the vault says, what comes back has that hash."""
-    with reached():
-        data = vault.get(name, sha256)
-    if sha256 is not None and hashlib.sha256(data).digest() != sha256:
-        raise ChainBroken("a stored object is not what was stored", code="object-altered")
-    return data
 
 
 def _severity(error: VidneError) -> int:

@@ -20,7 +20,7 @@ from evidence_store.database.schema import InterviewRow, ScrubRow, TakeRow
 from evidence_store.deliveries import alarm, case_of, clear, standing
 from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
 from evidence_store.identifiers import InterviewId, utc_text
-from evidence_store.kept import KeptVault, get_from
+from evidence_store.kept import KeptVault
 from evidence_store.ledger.book import Book
 from evidence_store.vault.reach import reached
 from evidence_store.vault.vault import StoredObject, Vault
@@ -59,7 +59,8 @@ def look(vaults: Collection[Vault], stored: StoredObject) -> Looked:
     wrong, away, good = {}, set(), None
     for vault in vaults:
         try:
-            good = get_from(vault, stored.name, stored.sha256)
+            with reached():
+                good = vault.get(stored.name, stored.sha256)
         except (ChainBroken, NotFound) as error:
             wrong[vault.identity] = error.code
         except OutOfReach:
@@ -130,7 +131,7 @@ class Scrub:
         try:
             with reached():
                 self._by_identity[identity].mend(name, looked.data)
-            get_from(self._by_identity[identity], name, looked.stored.sha256)
+                self._by_identity[identity].get(name, looked.stored.sha256)
         except VidneError as error:
             log.error("object_not_mended", vault=identity, code=error.code)
             self._vault.holdings.lack(identity, name, why)

@@ -18,13 +18,12 @@ class LyingVault:
     """Honest until it is told otherwise.
 
     `away`: it answers nothing. `hangs`: it lets everybody wait, until `released` is set. `refuses`: it takes nothing.
-    `forgets`: it acknowledges and keeps nothing. `spoils`: it acknowledges and keeps other bytes. `swears`: it says
-    that bytes are what they are asked to be.
+    `forgets`: it acknowledges and keeps nothing. `spoils`: it acknowledges and keeps other bytes.
     """
 
     def __init__(self, administrator: str = "somebody", limit: int | None = None) -> None:
         self.identity, self.administrator = f"memory:{secrets.token_hex(4)}", administrator
-        self.away = self.refuses = self.forgets = self.spoils = self.swears = False
+        self.away = self.refuses = self.forgets = self.spoils = False
         self.hangs, self.released = False, threading.Event()
         self.objects: dict[str, bytes] = {}
         self.aside: list[bytes] = []
@@ -57,7 +56,7 @@ class LyingVault:
         if name not in self.objects:
             raise NotFound("no such object", code="object")
         data = self.objects[name]
-        if sha256 is not None and not self.swears and hashlib.sha256(data).digest() != sha256:
+        if sha256 is not None and hashlib.sha256(data).digest() != sha256:
             raise ChainBroken("a stored object is not what was stored", code="object-altered")
         return data
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sqlalchemy import select
 
 from api.desk.moments import moment
@@ -11,6 +13,10 @@ from evidence_store.database.schema import AlarmRow, ScrubRow
 from evidence_store.deliveries import standing
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.witnessing import LATE, VETO
+
+
+PLACES: Final = {"machine": "Mappe på maskinen", "server": "Bucket på serveren"}
+"""A vault's administrator, as people are told of it."""
 
 
 class StoreDesk:
@@ -27,7 +33,9 @@ class StoreDesk:
         vaults = []
         for each in vault.vaults:
             count, since = lacking.get(each.identity, (0, 0))
-            vaults.append(VaultState(each.administrator, count, moment(since) if count else None))
+            kind, _, which = each.administrator.partition(" ")
+            place = f"{PLACES.get(kind, kind)} {which}"
+            vaults.append(VaultState(place, count, moment(since) if count else None))
         return StoreState(tuple(vaults), None if row is None else _reading(row), alarms)
 
 
