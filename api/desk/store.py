@@ -14,7 +14,6 @@ from evidence_store.deliveries import standing
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.witnessing import LATE, VETO
 
-
 PLACES: Final = {"machine": "Mappe på maskinen", "server": "Bucket på serveren"}
 """A vault's administrator, as people are told of it."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from evidence_store.ledger.checkpoint import Note, NoteSigner
+from evidence_store.ledger.checkpoint import Note, NoteSigner, NoteVerifier
 from evidence_store.ledger.witness import MAX_REQUEST, AddCheckpoint
 from tests.evidence_store.test_witness import Log, fork
 from tests.witnesses import ROOT, WitnessProcess
@@ -119,3 +119,15 @@ def test_what_somebody_brings_is_compared_while_it_runs(witness: WitnessProcess,
         assert (done.returncode, words in done.stdout) == (code, True), done.stdout
     assert vidne("--data", tmp_path / "none", "--check", brought).returncode == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_the_house_prints_the_key_that_a_witness_is_given(tmp_path: Path) -> None:
+    printed = {
+        subprocess.run(
+            [sys.executable, "-m", "api.cli", "api", "--ledger-key", "--data", tmp_path],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+        ).stdout
+        for _ in range(2)
+    }  # fmt: skip
+    (key,) = printed
+    assert str(NoteVerifier.parse(key.strip())) == key.strip()
