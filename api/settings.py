@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from api.identity.room_code import new_code
 from evidence_store.durable import fsync_folder
+from evidence_store.ledger.policy import Policy
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
 
 
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     s3_keys: Path | None = Field(default=None, description="file: access key and secret key, a line each")
     s3_authority: Path | None = Field(default=None, description="PEM file for the server's certificate")
     s3_locked_days: int = Field(default=3650, ge=1, description="how long each object is locked")
+    witnesses: Path | None = Field(default=None, description="TOML file: the policy of the ledger's witnesses")
     second_vault: Path | None = Field(default=None, description="a folder that holds everything a second time")
     second_s3_endpoint: str | None = Field(default=None, description="or an S3 server with Object Lock that does")
     second_s3_bucket: str = Field(default="vidne", description="its bucket")
@@ -125,6 +127,10 @@ class Settings(BaseSettings):
     def second_s3_credentials(self) -> tuple[str, str]:
         """As `s3_credentials`, of `second_s3_keys`."""
         return _two_words(self.second_s3_keys)
+
+    def witness_policy(self) -> Policy | None:
+        """Raises OSError, InvalidInput `witness-policy`."""
+        return None if self.witnesses is None else Policy.load(self.witnesses)
 
     @property
     def api_url(self) -> str:

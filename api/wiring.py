@@ -22,6 +22,7 @@ from api.desk.media import MediaDesk
 from api.desk.moments import moment
 from api.desk.room import RoomClient
 from api.desk.store import StoreDesk
+from api.desk.witnesses import WitnessDesk
 from api.identity.passwords import Passwords
 from api.long_work import LongWork
 from api.routes.intake import GREATEST_OBJECT, intake_router
@@ -38,6 +39,7 @@ from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.ledger import Ledger
+from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.people import Role
 from evidence_store.playback import Playback
 from evidence_store.room_notes import RoomNotes
@@ -76,13 +78,16 @@ class Store:
     sealing: Sealing
     playback: Playback
     scrub: Scrub
+    witnessing: Witnessing | None = None
 
 
 def open_store(settings: Settings) -> Store:
     """Opens the store, making what a first start lacks. Synchronous; brings the database up to date.
 
-    Raises OutOfReach when the vault or the database does not answer.
+    Raises OutOfReach when the vault or the database does not answer; OSError and InvalidInput for a witness policy that
+    is none.
     """
+    policy = settings.witness_policy()
     now = datetime.datetime.now(datetime.UTC)
     folder = settings.store_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -104,7 +109,14 @@ def open_store(settings: Settings) -> Store:
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
         Sealing(book, authority), Playback(book, authority, keys), Scrub(book, vault),
+        witnessing=None if policy is None else Witnessing(book, policy),
     )  # fmt: skip
+
+
+def ledger_key(settings: Settings) -> str:
+    """The verifier key that the house's ledger is checked by, as witnesses are given it."""
+    now = datetime.datetime.now(datetime.UTC)
+    return str(load_or_create(settings.store_folder / "keys", now).note_signer().verifier)
 
 
 def _vaults(settings: Settings) -> Iterator[Vault]:
@@ -138,7 +150,7 @@ def _make_escrow(settings: Settings) -> None:
     Escrow.create(settings.escrow_folder, recovery.public_key())
 
 
-def web_settings(settings: Settings, fingerprint: str) -> WebSettings:
+def web_settings(settings: Settings, fingerprint: str, ledger_key: str) -> WebSettings:
     profile = settings.room_profile()
     scheme = "https" if settings.tls else "http"
     names = tuple(dict.fromkeys(("127.0.0.1", "localhost", settings.host, *settings.names)))
@@ -153,6 +165,7 @@ def web_settings(settings: Settings, fingerprint: str) -> WebSettings:
         demo=DEMO_ACCOUNTS if settings.demo else (),
         body_limits=(("/intake/", GREATEST_OBJECT),),
         fingerprint=fingerprint,
+        ledger_key=ledger_key,
     )
 
 
@@ -168,13 +181,17 @@ def build_app(settings: Settings) -> FastAPI:
             accounts.add_demo(demo, passwords)
     recorder = _client(settings.recorder_url, secrets.token("room"), timeout=30.0)
     monitor = _client(settings.monitor_url, secrets.token("monitor"), timeout=10.0)
-    room = RoomClient(recorder, monitor, profile, accounts, book)
+    witnesses = None if store.witnessing is None else WitnessDesk(store.witnessing)
+    room = RoomClient(recorder, monitor, profile, accounts, book, tuple if witnesses is None else witnesses.alarms)
     copies = CopyDesk(
-        book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording
-    )
+        book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording,
+        store.witnessing,
+    )  # fmt: skip
     services = Services(
         accounts=CustodianAccounts(book, accounts, passwords),
-        interviews=InterviewDesk(book, store.authority, store.keys, store.sealing, room, profile.room),
+        interviews=InterviewDesk(
+            book, store.authority, store.keys, store.sealing, room, profile.room, store.witnessing
+        ),
         room=room,
         live=room,
         media=MediaDesk(book, store.playback),
@@ -182,11 +199,13 @@ def build_app(settings: Settings) -> FastAPI:
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         store=StoreDesk(book),
         clock=lambda: moment(book.clock()),
+        witnesses=witnesses,
     )
     router = intake_router(
         store.intake, store.sealing, store.pools, store.notes, secrets.token("delivery"), secrets.token("enrolment")
     )
-    app = create_app(services, web_settings(settings, store.authority.fingerprint), [router])
+    known = web_settings(settings, store.authority.fingerprint, str(book.ledger.verifier))
+    app = create_app(services, known, [router])
 
     long_work = LongWork(
         settings.store_folder / "work.sqlite", store.scrub, scrub_days=settings.scrub_days, busy=room.recording
@@ -194,12 +213,17 @@ def build_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = []
+        if witnesses is not None:
+            await witnesses.first()
+            tasks.append(asyncio.create_task(witnesses.run()))
         copies.start()
         await asyncio.to_thread(long_work.start)
-        sealer = asyncio.create_task(_seal_what_is_left(store.sealing))
+        tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
         yield
-        sealer.cancel()
-        await asyncio.gather(sealer, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(copies.stop)
         await asyncio.to_thread(long_work.stop)
         await recorder.aclose()

@@ -23,6 +23,8 @@ from evidence_store.errors import ChainBroken, InvalidInput, NotFound, OutOfReac
 from evidence_store.intake import device_certificates, segment_name, segments_of, take_prefix
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
+from evidence_store.ledger.witness_audit import audit_witnesses, cosigned_names
+from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.scrub import DAMAGE, look
 from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
@@ -55,20 +57,29 @@ class AuditReport:
 
 
 class Audit:
-    """`tell` is called with each finding as it is made."""
+    """`tell` is called with each finding as it is made. `witnessing`: the witness policy, where there is one."""
 
-    def __init__(self, book: Book, authority: Authority, tell: Callable[[Finding], None] | None = None) -> None:
+    def __init__(
+        self,
+        book: Book,
+        authority: Authority,
+        tell: Callable[[Finding], None] | None = None,
+        witnessing: Witnessing | None = None,
+    ) -> None:
         self._book = book
         self._authority = authority
         self._tell = tell or (lambda finding: None)
         self._kept: list[str] = []
         self._remembered: list[str] = []
+        self._witnessing = witnessing
+        self._cosigned: list[str] = []
 
     def run(self) -> AuditReport:
         report = AuditReport()
         # Before the database is looked at, so that what comes in meanwhile is not taken for something forgotten.
         self._kept = [kept.name for kept in self._book.vault.list("takes/")]
         self._remembered = [kept.name for kept in self._book.vault.list("ledger/checkpoints/")]
+        self._cosigned = cosigned_names(self._book)
         with self._book.reading() as session:
             for finding in self._findings(session):
                 report.findings.append(finding)
@@ -83,6 +94,8 @@ class Audit:
         yield self._step("ledger", lambda: self._ledger(session))
         yield self._step("custody", lambda: f"{custody_log.verify_rows(session)} events agree with the ledger")
         yield self._step("checkpoints", lambda: self._checkpoints(session))
+        witnesses = partial(audit_witnesses, session, self._book, self._witnessing, self._cosigned)
+        yield self._step("witnesses", witnesses)
         named = self._named(session)
         for enrolment in sorted(named):
             yield self._step(f"numbers {enrolment[:8]}", partial(self._numbers, session, enrolment, named[enrolment]))

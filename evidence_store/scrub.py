@@ -18,7 +18,7 @@ from evidence_store.canonical import Record, parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import InterviewRow, ScrubRow, TakeRow
 from evidence_store.deliveries import alarm, case_of, clear, standing
-from evidence_store.errors import ChainBroken, NotFound, OutOfReach, Unavailable, VidneError
+from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
 from evidence_store.identifiers import InterviewId, utc_text
 from evidence_store.kept import KeptVault
 from evidence_store.ledger.book import Book
@@ -174,8 +174,7 @@ class Scrub:
                     clear(session, now, BEHIND, {"vault": vault})
 
     def _require_entries(self) -> None:
-        if self._book.read_only:
-            raise Unavailable("the ledger takes no entries", code="ledger-read-only")
+        self._book.require_entries()
 
     def anything_lacks(self) -> bool:
         """Whether there is something to bring."""

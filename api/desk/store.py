@@ -12,7 +12,7 @@ from evidence_store.canonical import parse
 from evidence_store.database.schema import AlarmRow, ScrubRow
 from evidence_store.deliveries import standing
 from evidence_store.ledger.book import Book
-
+from evidence_store.ledger.witnessing import LATE, VETO
 
 PLACES: Final = {"machine": "Mappe på maskinen", "server": "Bucket på serveren"}
 """A vault's administrator, as people are told of it."""
@@ -27,7 +27,8 @@ class StoreDesk:
         lacking = vault.holdings.lacking(vault.identities)
         with self._book.reading() as session:
             row = session.scalars(select(ScrubRow).order_by(ScrubRow.number.desc()).limit(1)).first()
-            alarms = tuple(_alarm(each) for each in standing(session))
+            # Those of the witnesses are beside the room's, where whoever meets a refusal sees them too.
+            alarms = tuple(_alarm(each) for each in standing(session) if each.code not in (LATE, VETO))
         vaults = []
         for each in vault.vaults:
             count, since = lacking.get(each.identity, (0, 0))

@@ -10,9 +10,11 @@ from collections.abc import Callable
 import httpx
 import typer
 
+from api.desk.witnesses import require_authorities
 from api.processes.serving import listen
 from api.processes.supervisor import Program, Supervisor
 from api.settings import Secrets, Settings
+from evidence_store.errors import InvalidInput
 from hardware.profile import Camera
 
 
@@ -84,6 +86,20 @@ def require_keys(settings: Settings) -> None:
             raise typer.Exit(2) from None
 
 
+def require_witness_policy(settings: Settings) -> None:
+    """Exit 2 where the witness policy cannot be followed: a house that was to have witnesses must not go on without."""
+    try:
+        policy = settings.witness_policy()
+        if policy is not None:
+            require_authorities(policy)
+    except OSError as error:
+        typer.echo(f"witnesses: {error.filename or settings.witnesses}: {error.strerror or error}", err=True)
+        raise typer.Exit(2) from None
+    except InvalidInput as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+
+
 def say(name: str, what: str) -> None:
     typer.echo(f"  {name}: {what}", err=True)
 
@@ -122,6 +138,7 @@ def run_house(settings: Settings, *, room: bool, web: bool) -> None:
     require_ports(settings, room=room, web=web)
     if web:
         require_keys(settings)
+        require_witness_policy(settings)
     supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
 
     if room:

@@ -240,6 +240,32 @@ class LedgerCheckpointRow(Base):
     signed_at: Mapped[int] = mapped_column(BigInteger)
 
 
+class WitnessRow(Base):
+    """What is known of a witness, by its verifier key: what it said it holds, and its no where it stands."""
+
+    __tablename__ = "witness"
+
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    held: Mapped[int] = mapped_column(BigInteger)
+    answered_at: Mapped[int] = mapped_column(BigInteger)
+    refused_at: Mapped[int | None] = mapped_column(BigInteger)
+    refused_code: Mapped[str | None] = mapped_column(String(64))
+    refused_size: Mapped[int | None] = mapped_column(BigInteger)
+    refused_held: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class CosignatureRow(Base):
+    """A witness's verified word about the checkpoint of that size: its signature line. In the vault too."""
+
+    __tablename__ = "cosignature"
+
+    size: Mapped[int] = mapped_column(ForeignKey("ledger_checkpoint.size"), primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    line: Mapped[str] = mapped_column(Text)
+    # By the witness's own clock.
+    at: Mapped[int] = mapped_column(BigInteger)
+
+
 class CustodyEventRow(Base):
     """A custody event, for finding. Its ledger entry is what counts: the two are compared in every audit."""
 
