@@ -167,12 +167,14 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rebuild and check everything from bytes: ledger, custody, checkpoints, every take, every manifest."""
+    from api.stamping import rules
     from api.wiring import open_store
     from evidence_store.audit import Audit, Finding
     from evidence_store.errors import OutOfReach
 
+    settings = _settings(data=data)
     try:
-        store = open_store(_settings(data=data))
+        store = open_store(settings)
     except OutOfReach as error:
         typer.echo(f"The vault cannot be reached, so nothing was checked: {error}.", err=True)
         raise typer.Exit(2) from None
@@ -181,7 +183,8 @@ def audit(
         if not as_json:
             typer.echo(f"{'OK  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
 
-    report = Audit(store.book, store.authority, tell).run()
+    authorities, tolerance = store.stamps.authorities, rules(settings).tolerance
+    report = Audit(store.book, store.authority, tell, time_authorities=authorities, tolerance_ns=tolerance).run()
     if as_json:
         found = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.findings]
         typer.echo(json.dumps({"findings": found, "ok": report.ok}))

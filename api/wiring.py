@@ -25,6 +25,7 @@ from api.identity.passwords import Passwords
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
+from api.stamping import configured, keep_stamps, rules
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
@@ -39,6 +40,7 @@ from evidence_store.playback import Playback
 from evidence_store.room_notes import RoomNotes
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
+from evidence_store.stamps.keeper import Stamps
 from evidence_store.vault.canary import ProvenVault
 from evidence_store.vault.disk import DiskVault
 from evidence_store.vault.s3 import Bucket
@@ -70,6 +72,7 @@ class Store:
     notes: RoomNotes
     sealing: Sealing
     playback: Playback
+    stamps: Stamps
 
 
 def open_store(settings: Settings) -> Store:
@@ -97,6 +100,7 @@ def open_store(settings: Settings) -> Store:
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
         Sealing(book, authority), Playback(book, authority, keys),
+        Stamps(book, [each.authority for each in configured(settings)], rules(settings)),
     )  # fmt: skip
 
 
@@ -173,9 +177,12 @@ def build_app(settings: Settings) -> FastAPI:
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         copies.start()
         sealer = asyncio.create_task(_seal_what_is_left(store.sealing))
+        addresses = {each.authority.fingerprint: each.address for each in configured(settings)}
+        stamper = asyncio.create_task(keep_stamps(store.stamps, addresses))
         yield
-        sealer.cancel()
-        await asyncio.gather(sealer, return_exceptions=True)
+        for task in (sealer, stamper):
+            task.cancel()
+        await asyncio.gather(sealer, stamper, return_exceptions=True)
         await asyncio.to_thread(copies.stop)
         await recorder.aclose()
         await monitor.aclose()

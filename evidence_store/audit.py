@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -26,6 +26,9 @@ from evidence_store.ledger.book import Book
 from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
+from evidence_store.stamps.audit import StampAudit
+from evidence_store.stamps.keeper import Rules
+from evidence_store.stamps.stamp import TimeAuthority
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,17 @@ class AuditReport:
 class Audit:
     """`tell` is called with each finding as it is made."""
 
-    def __init__(self, book: Book, authority: Authority, tell: Callable[[Finding], None] | None = None) -> None:
+    def __init__(
+        self,
+        book: Book,
+        authority: Authority,
+        tell: Callable[[Finding], None] | None = None,
+        *,
+        time_authorities: Mapping[str, TimeAuthority] | None = None,
+        tolerance_ns: int = Rules().tolerance,
+    ) -> None:
         self._book = book
+        self._stamps = StampAudit(book, time_authorities or {}, tolerance_ns, book.clock())
         self._authority = authority
         self._tell = tell or (lambda finding: None)
         self._kept: list[str] = []
@@ -80,6 +92,8 @@ class Audit:
         for interview in session.scalars(select(InterviewRow).where(InterviewRow.manifest_object.is_not(None))):
             name = f"manifest {interview.id[:8]}"
             yield self._step(name, partial(self._manifest, session, interview))
+        for name, work in self._stamps.steps(session):
+            yield self._step(name, work)
 
     def _step(self, name: str, work: Callable[[], str]) -> Finding:
         try:

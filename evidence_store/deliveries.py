@@ -118,7 +118,7 @@ def event_of(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None
     )
 
 
-def alarm(session: Session, at: int, code: str, room: str, details: Record) -> bool:
+def alarm(session: Session, at: int, code: str, room: str | None, details: Record) -> bool:
     """Raises an alarm. False where the same one stands already."""
     text = canonical(details).decode()
     same = select(AlarmRow.id).where(AlarmRow.code == code, AlarmRow.details == text, AlarmRow.cleared_at.is_(None))

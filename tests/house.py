@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.routes.intake import intake_router
-from api.settings import Settings
+from api.settings import Settings, TimeAuthoritySetting
 from api.wiring import Store, open_store
 from evidence_store.audit import Audit
 from evidence_store.canonical import Record
@@ -68,6 +68,7 @@ class House:
 
     folder: Path
     vault_limit: int | None = None
+    time_authorities: list[TimeAuthoritySetting] = field(default_factory=list)
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -87,7 +88,9 @@ class House:
 
     def open(self) -> None:
         """Opens the store anew, as after a restart."""
-        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit))
+        self.store = open_store(
+            Settings(data=self.folder, vault_limit=self.vault_limit, time_authorities=self.time_authorities)
+        )
 
     def close(self) -> None:
         self.store.book.database.close()
@@ -158,7 +161,7 @@ class House:
 
     def findings(self) -> dict[str, str]:
         """What an audit finds wrong, by name."""
-        report = Audit(self.store.book, self.store.authority).run()
+        report = Audit(self.store.book, self.store.authority, time_authorities=self.store.stamps.authorities).run()
         return {each.name: each.detail for each in report.findings if not each.ok}
 
     def app(self) -> FastAPI:

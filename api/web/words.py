@@ -75,6 +75,9 @@ ALARMS: Final[dict[str, str]] = {
     "store-out-of-reach": "Lageret svarer ikke. Optagelsen fortsætter og ligger på rummets maskine.",
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
+    "stamps-late": "Tidsstempler udefra mangler. Optagelsen er sikret; stemplerne hentes, når tidsstemplingstjenesten svarer.",  # noqa: E501
+    "stamp-refused": "Et tidsstempel kunne ikke godkendes og er afvist. Kontakt den beviskædeansvarlige.",
+    "clock-contradicted": "Et ur går forkert efter et tidsstempel udefra. Optagelsen er sikret; få urene kontrolleret.",
 }
 
 OBSERVATION_ACTS: Final[dict[str, str]] = {
@@ -153,6 +156,10 @@ VERBS: Final[dict[str, str]] = {
     Verb.RECONNECTED: "Kamera forbundet igen",
     Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
+    Verb.STAMP_OBTAINED: "Tidsstempel modtaget",
+    Verb.STAMP_REFUSED: "Tidsstempel afvist",
+    Verb.STAMPS_LATE: "Tidsstempler er forsinket",
+    Verb.STAMPS_CAUGHT_UP: "Tidsstempler er indhentet",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",
     Verb.VIEWER_JOINED: "Fulgte med i direkte visning",
