@@ -45,6 +45,7 @@ from evidence_store.ledger.book import Book
 from evidence_store.people import Person, Role
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.manifest import SignedManifest
+from evidence_store.stamps.collected import stamps_of
 
 log = structlog.get_logger()
 
@@ -247,6 +248,7 @@ class CopyDesk:
                 recipient=Recipient(row.recipient, row.reason, person.display_name),
                 custody=[self._entry(session, each.index) for each in logged],
                 checkpoint=note,
+                stamps=stamps_of(session, vault, interview.id),
             )
 
     def _take(self, session: Session, take: TakeRow) -> TakeSource:

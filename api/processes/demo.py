@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from api.processes.authority import authority_programs, with_demo_authority
 from api.processes.house import camera_program, programs, require_ports, say, supervise
 from api.processes.supervisor import Supervisor
 from api.settings import Settings
 from api.wiring import DEMO_ACCOUNTS
+from evidence_store.stamps.stamp import authority_from_pem
 from hardware.simulated_room import Recipe, make_clip
 
 
@@ -49,6 +51,7 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
         shutil.rmtree(settings.data)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data / "demo").touch()
+    settings = with_demo_authority(settings)
     console.print(f"The demo keeps its data in {settings.data}.")
     make_clips(settings, console)
     key_file, key = demo_key(settings.data)
@@ -57,6 +60,8 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
     console.print(
         f"Starting recorder, monitor, web application and {len(cameras)} simulated cameras (log: {log_file})."
     )
+
+    stamps = authority_programs(settings)
 
     def ready() -> None:
         console.print(f"\n[bold]Vidne is ready on http://localhost:{settings.port}[/bold]\n")
@@ -67,8 +72,12 @@ def run_demo(settings: Settings, *, reset: bool) -> None:
         console.print("\nA case number to try: 0100-83986-00001-26")
         console.print(f"The prosecutor's age key:  {key}", soft_wrap=True)
         console.print(f"  its private half:        {key_file}")
+        if stamps:
+            mark = authority_from_pem(settings.time_authorities[0].certificate.read_bytes()).fingerprint
+            console.print("Time stamps are the demo's own: this machine's clock, no proof. Its fingerprint:")
+            console.print(f"  {mark}", soft_wrap=True)
         console.print("Stop with Ctrl-C.")
 
     with log_file.open("ab") as log:
-        supervisor = Supervisor([*programs(settings, room=True, web=True), *cameras], log.fileno(), say)
+        supervisor = Supervisor([*programs(settings, room=True, web=True), *stamps, *cameras], log.fileno(), say)
         asyncio.run(supervise(supervisor, ready, settings))

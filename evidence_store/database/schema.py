@@ -241,7 +241,7 @@ class StampWantRow(Base):
     # Its object in the vault; `data` holds the bytes of what is no object.
     name: Mapped[str] = mapped_column(String(200), unique=True)
     data: Mapped[bytes | None] = mapped_column(LargeBinary)
-    interview_id: Mapped[str | None] = mapped_column(ID)
+    interview_id: Mapped[str | None] = mapped_column(ID, index=True)
     wanted_at: Mapped[int] = mapped_column(BigInteger)
     # When the last of the authorities of that day had stamped it.
     settled_at: Mapped[int | None] = mapped_column(BigInteger)

@@ -168,7 +168,7 @@ async def test_19_openssl_refuses_the_same(authority: TimeAuthority, tmp_path: P
 
 def openssl_agrees(authority: TimeAuthority, response: bytes, folder: Path, at: int | None = None) -> bool:
     (folder / "response").write_bytes(response)
-    command = ["openssl", "ts", "-verify", "-data", "data", "-in", "response", "-CAfile", authority.pem]
+    command = ["openssl", "ts", "-verify", "-data", "data", "-in", "response", "-CAfile", str(authority.pem)]
     command += [] if at is None else ["-attime", str(at // 10**9)]
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode == 0
 

@@ -24,6 +24,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stamp_want")),
         sa.UniqueConstraint("name", name=op.f("uq_stamp_want_name")),
     )
+    op.create_index(op.f("ix_stamp_want_interview_id"), "stamp_want", ["interview_id"], unique=False)
     op.create_index(op.f("ix_stamp_want_kind"), "stamp_want", ["kind"], unique=False)
     op.create_index(op.f("ix_stamp_want_settled_at_id"), "stamp_want", ["settled_at", "id"], unique=False)
     op.create_table(
