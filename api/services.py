@@ -394,6 +394,8 @@ class Services:
     copies: Copies
     custody: Custody
     clock: Callable[[], datetime]
+    store_alarms: Callable[[], tuple[Alarm, ...]] = tuple
+    """The store's own alarms that stand, for the administrator. Called off the event loop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from api.desk.moments import moment
 from api.desk.room import RoomClient
 from api.identity.passwords import Passwords
 from api.routes.intake import GREATEST_OBJECT, intake_router
-from api.services import CameraName, DemoAccount, Services, WebSettings
+from api.services import Alarm, CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
 from api.stamping import configured, keep_stamps, rules
 from evidence_store.authority import Authority, load_or_create
@@ -167,6 +167,7 @@ def build_app(settings: Settings) -> FastAPI:
         copies=copies,
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         clock=lambda: moment(book.clock()),
+        store_alarms=lambda: tuple(Alarm(code, moment(since)) for code, since in store.stamps.alarms()),
     )
     router = intake_router(
         store.intake, store.sealing, store.pools, store.notes, secrets.token("delivery"), secrets.token("enrolment")

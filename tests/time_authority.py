@@ -51,7 +51,7 @@ class TimeAuthority:
     """A context manager that serves. `answer` turns request bytes into response bytes; a test may put its own there.
 
     `behind`: how far its clock is behind the true one. `asked`: every request that came in. `down`: while True,
-    connections are taken and dropped without an answer.
+    connections are taken and dropped without an answer. `status`: of each answer.
     """
 
     def __init__(self, folder: Path, name: str = "Test time authority", leaf: Leaf | None = None) -> None:
@@ -59,6 +59,7 @@ class TimeAuthority:
         self.folder, self.name = folder, name
         self.asked: list[bytes] = []
         self.down = False
+        self.status = 200
         self.behind = datetime.timedelta(0)
         self.root_key = ec.generate_private_key(ec.SECP256R1())
         self.root = certificate(
@@ -136,7 +137,7 @@ class TimeAuthority:
                     self.close_connection = True
                     return
                 body = authority.answer(request)
-                self.send_response(200)
+                self.send_response(authority.status)
                 self.send_header("Content-Type", "application/timestamp-reply")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -26,7 +26,8 @@ async def system(request: Request, services: Serviced, account: Administrator) -
     except Unavailable:
         state = None
     accounts = await run_in_threadpool(services.accounts.all)
-    return page(request, "system.html", state=state, accounts=accounts)
+    alarms = await run_in_threadpool(services.store_alarms)
+    return page(request, "system.html", state=state, accounts=accounts, store_alarms=alarms)
 
 
 @router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(allow("system:api:describe"))])

@@ -80,6 +80,20 @@ ALARMS: Final[dict[str, str]] = {
     "clock-contradicted": "Et ur går forkert efter et tidsstempel udefra. Optagelsen er sikret; få urene kontrolleret.",
 }
 
+STAMPED: Final[dict[str, str]] = {
+    "start": "Optagelsens begyndelse",
+    "head": "Et minut af optagelsen",
+    "close": "Optagelsens afslutning",
+    "manifest": "Erklæringen",
+    "checkpoint": "Hovedbogen",
+}
+"""What a time stamp is about."""
+
+CONTRADICTED: Final[dict[str, str]] = {
+    "store-clock": "Lagerets ur går forkert",
+    "claim": "Angiver selv en senere tid",
+}
+
 OBSERVATION_ACTS: Final[dict[str, str]] = {
     "began": "Begyndt",
     "ended": "Ophørt",

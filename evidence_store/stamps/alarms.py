@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from evidence_store.canonical import parse
@@ -23,6 +23,12 @@ ALL: Final = (LATE, REFUSED, CLOCK)
 def stands(session: Session, code: str, fingerprint: str) -> bool:
     """Whether one of this authority stands."""
     return bool(_of(session, code, fingerprint))
+
+
+def standing(session: Session) -> list[tuple[str, int]]:
+    """Code and beginning of each that stands, once a code, the longest first."""
+    query = select(AlarmRow.code, func.min(AlarmRow.at)).where(AlarmRow.code.in_(ALL), AlarmRow.cleared_at.is_(None))
+    return [(code, at) for code, at in session.execute(query.group_by(AlarmRow.code).order_by(func.min(AlarmRow.at)))]
 
 
 def clear(session: Session, code: str, fingerprint: str, now: int) -> bool:

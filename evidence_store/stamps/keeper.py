@@ -97,6 +97,11 @@ class Stamps:
         """The store's own clock, UTC nanoseconds: what stamps are held against."""
         return self._book.clock()
 
+    def alarms(self) -> list[tuple[str, int]]:
+        """Code of each alarm about stamps that stands, and since when, UTC nanoseconds."""
+        with self._book.reading() as session:
+            return alarms.standing(session)
+
     # What to ask
 
     def tend(self) -> None:
@@ -112,6 +117,8 @@ class Stamps:
     def due(self, fingerprint: str) -> list[Question]:
         """What this authority is to be asked now, oldest first. A request is durable before it is sent."""
         authority, now = self.authorities[fingerprint], self._book.clock()
+        if self._book.read_only:
+            return []
         with self._book.reading() as session:
             fresh = list(session.scalars(_unasked(fingerprint).limit(MOST_AT_ONCE)))
         known = [(row, data) for row in fresh if (data := self._data(row)) is not None]
@@ -128,9 +135,9 @@ class Stamps:
         found = []
         for link in links:
             data = self._data(link.want)
-            if data is not None:
-                covered, claim = self._covered(link, data), claimed(Kind(link.want.kind), data)
-                row = link.row
+            covered = None if data is None else self._covered(link.before, data)
+            if data is not None and covered is not None:
+                row, claim = link.row, claimed(Kind(link.want.kind), data)
                 found.append(Question(row.id, authority, row.request, int(row.nonce), covered, claim))
         return found
 
@@ -163,32 +170,35 @@ class Stamps:
             links = [_link(session, row) for row in rows]
             lasting = {each: _lasts(session, each) for each in self.authorities}
         for link in links:
-            row, data = link.row, self._data(link.want)
+            row = link.row
             own = [row.chain] if row.chain in lasting else []
             longer = [each for each in (*own, *lasting) if lasting[each] > (row.ends or 0)]
-            if not longer or data is None:
+            data = self._data(link.want) if longer else None
+            covered = None if data is None else self._covered([*link.before, row], data)
+            if covered is None:
                 continue
-            covered = self._covered(_Link(row, link.want, [*link.before, row]), data)
             with self._book.database.writing() as session:
                 _enter(session, row.want_id, row.chain, row.number + 1, longer[0], covered, now)
                 session.get_one(StampRow, row.id).renew_at = None
 
     def _data(self, row: StampWantRow) -> bytes | None:
         """The bytes themselves. None, and logged, where the vault does not have them or does not answer now."""
-        if row.data is not None:
-            return row.data
+        return row.data if row.data is not None else self._get(row.name)
+
+    def _covered(self, before: Sequence[StampRow], data: bytes) -> bytes | None:
+        """What a link of a chain is over: the bytes themselves, or with a stamp before it that stamp and them."""
+        if not before:
+            return data
+        stamp = self._get(before[-1].object_name or "", before[-1].sha256)
+        return None if stamp is None else renewal(data, stamp)
+
+    def _get(self, name: str, sha256: bytes | None = None) -> bytes | None:
+        """What is gone or altered is the audit's to find: it must not keep everything else from being stamped."""
         try:
-            return self._book.vault.get(row.name)
-        except (NotFound, Unavailable) as error:
+            return self._book.vault.get(name, sha256)
+        except (NotFound, Tampered, Unavailable) as error:
             log.error("stamp_waits_for_the_vault", code=error.code)
             return None
-
-    def _covered(self, link: _Link, data: bytes) -> bytes:
-        """What this link of the chain is over: the bytes themselves, or with a stamp before it that stamp and them."""
-        if not link.before:
-            return data
-        last = link.before[-1]
-        return renewal(data, self._book.vault.get(last.object_name or "", last.sha256))
 
     # What came back
 
@@ -200,7 +210,7 @@ class Stamps:
         now = self._book.clock()
         try:
             stamp = check(response, question.data, question.authority, question.nonce)
-            name, stamp = self._keep(question, stamp)
+            name, stamp, asked = self._keep(question, stamp, asked)
         except SignatureInvalid as error:
             self._refused(question, response, error, now)
             return False
@@ -212,9 +222,12 @@ class Stamps:
                 self._enter(entry, row, question, stamp, asked, now)
         return True
 
-    def _keep(self, question: Question, stamp: Stamp) -> tuple[str, Stamp]:
-        """Into the vault, with the authority's certificates and what else it takes to check it. One that is there
-        already, by a crash or another process, stays and is taken."""
+    def _keep(self, question: Question, stamp: Stamp, asked: int) -> tuple[str, Stamp, int]:
+        """Into the vault, with the authority's certificates; its name, and when it was asked for.
+
+        One that is there already, by a crash or another process, stays and is taken. When that one was asked for
+        nobody knows: no clock is held against it but for being later than now.
+        """
         vault, authority = self._book.vault, question.authority
         if authority.fingerprint not in self._kept:
             if not vault.exists(authority_name(authority.fingerprint)):
@@ -225,7 +238,8 @@ class Stamps:
             vault.put(name, stamp.response)
         except Conflict:
             stamp = check(vault.get(name), question.data, authority, question.nonce)
-        return name, stamp
+            asked = min(asked, stamp.time)
+        return name, stamp, asked
 
     def _enter(self, entry: Entry, row: StampRow, question: Question, stamp: Stamp, asked: int, now: int) -> None:
         want_row = entry.session.get_one(StampWantRow, row.want_id)
@@ -233,8 +247,9 @@ class Stamps:
         against = contradicted(stamp.time, ahead, question.claim, self._rules.tolerance)
         details = {
             "about": want_row.name, "authority": row.authority, "chain": row.chain, "contradicts": against,
-            "imprint": stamp.imprint.hex(), "kind": want_row.kind, "number": row.number, "object": row.object_name,
-            "offset": str(ahead), "stamp": (row.sha256 or b"").hex(), "time": utc_text(stamp.time),
+            "imprint": stamp.imprint.hex(), "number": row.number, "object": row.object_name,
+            "offset_ms": ahead // 10**6, "stamp": (row.sha256 or b"").hex(), "time": utc_text(stamp.time),
+            "what": want_row.kind,
         }  # fmt: skip
         entry.record(_event(entry.session, Verb.STAMP_OBTAINED, now, want_row.interview_id, details))
         if against:
@@ -284,7 +299,7 @@ class Stamps:
 
 def stamp_name(imprint: bytes, fingerprint: str, nonce: int) -> str:
     """Where a stamp lies in the vault: under the hash of what it is over."""
-    return f"stamps/{imprint.hex()}/{fingerprint[:16]}-{nonce:x}.tsr"
+    return f"stamps/{imprint.hex()}/{fingerprint[:16]}-{nonce:016x}.tsr"
 
 
 def authority_name(fingerprint: str) -> str:
