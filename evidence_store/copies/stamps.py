@@ -18,7 +18,7 @@ from evidence_store.identifiers import utc_text
 from evidence_store.stamps.collected import Chain, Collected
 from evidence_store.stamps.keeper import Rules
 from evidence_store.stamps.stamp import Stamp, TimeAuthority, authority_from_pem, check_chain
-from evidence_store.stamps.subjects import Kind, claimed
+from evidence_store.stamps.subjects import HEAD_TYPE, Kind, claimed
 
 FOLDER: Final = "evidence/stamps"
 LIST: Final = f"{FOLDER}/stamps.txt"
@@ -205,8 +205,11 @@ def _about(bag: Bag, path: str, walks: Sequence[Walk | None]) -> tuple[bytes, Ki
         walk = next((each for each in walks if each is not None and _is(each, match[6], int(match[7]))), None)
         if walk is None or tick >= len(walk.heads):
             raise ChainBroken("a stamped head is of no tick of the journal", code="stamps-mismatch")
-        journal = {"enrolment": match[6], "head": walk.heads[tick].hex(), "t": tick, "take": walk.start.take}
-        if {name: record.get(name) for name in journal} != journal or record.get("utc") != str(walk.moments[tick]):
+        own = {
+            "enrolment": match[6], "head": walk.heads[tick].hex(), "i": record.get("i"), "t": tick,
+            "take": walk.start.take, "type": HEAD_TYPE, "utc": str(walk.moments[tick]),
+        }  # fmt: skip
+        if record != own:
             raise ChainBroken(f"the head that was stamped at tick {tick} is not the journal's", code="stamps-mismatch")
     return data, kind
 

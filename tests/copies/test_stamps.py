@@ -76,9 +76,17 @@ def walked(source: CopySource) -> tuple[int, bytes, int]:
 
 
 def stamped(
-    store: Store, recipient: str, authority: TimeAuthority, folder: Path, *, after: float = 30.0, renewed: bool = True
+    store: Store,
+    recipient: str,
+    authority: TimeAuthority,
+    folder: Path,
+    *,
+    after: float = 30.0,
+    renewed: bool = True,
+    headed: Bytes = bytes,
 ) -> Path:
-    """A package whose every part was stamped `after` seconds, and the manifest's stamp renewed half a day later."""
+    """A package whose every part was stamped `after` seconds, and the manifest's stamp renewed half a day later.
+    `headed` changes the head before it is stamped."""
     source = source_of(store, [Script(1, {2: audio(3)}, [SOUND])], recipient)
     take = source.takes[0]
     place = f"takes/{take.enrolment.hex()}/{take.number:06d}"
@@ -86,7 +94,7 @@ def stamped(
     assert take.start is not None
     things: list[tuple[Kind, str, bytes, bool]] = [
         (Kind.START, f"{place}/start.json", take.start, False),
-        (Kind.HEAD, head_name, head, True),
+        (Kind.HEAD, head_name, headed(head), True),
         (Kind.CLOSE, f"{place}/close.json", take.close, False),
         (Kind.MANIFEST, f"interviews/{INTERVIEW_ID}/manifest-001.json", source.manifest.data, False),
     ]
@@ -263,3 +271,15 @@ def test_18_what_claims_to_be_from_a_day_after_its_stamp_contradicts_it(
     found = failed(verify(bag, Anchors(store.fingerprint)))
     assert set(found) == {"time"}
     assert "start.json claims a time 864" in found["time"]
+
+
+@pytest.mark.parametrize("change", [(b'"utc":"17', b'"utc":"16'), (b'"head":"', b'"head":"00'), (b"head/1", b"head/2")])
+def test_a_head_that_the_store_had_stamped_and_no_recorder_signed(
+    store: Store, recipient: tuple[str, Path], tmp_path: Path, change: tuple[bytes, bytes]
+) -> None:
+    """The stamp holds, and over these very bytes: they are not the journal's."""
+    authority = TimeAuthority(tmp_path / "authority")
+    bag = stamped(store, recipient[0], authority, tmp_path, renewed=False, headed=lambda data: data.replace(*change, 1))
+    found = failed(verify(bag, Anchors(store.fingerprint)))
+    assert set(found) == {"time"}
+    assert "is not the journal's" in found["time"]
