@@ -248,7 +248,7 @@ class CopyDesk:
                 recipient=Recipient(row.recipient, row.reason, person.display_name),
                 custody=[self._entry(session, each.index) for each in logged],
                 checkpoint=note,
-                stamps=stamps_of(session, vault, interview.id),
+                stamps=stamps_of(session, vault, self._book.ledger, interview.id),
             )
 
     def _take(self, session: Session, take: TakeRow) -> TakeSource:

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from cryptography import x509
+
 from evidence_store.canonical import parse
 from evidence_store.copies.bag import Bag, read
 from evidence_store.copies.source import take_folder
+from evidence_store.copies.stamps_before import KINDS, PATH, before_files, before_path, check_before, read_before
 from evidence_store.copies.walk import Walk
 from evidence_store.errors import ChainBroken, InvalidInput
 from evidence_store.identifiers import utc_text
@@ -43,12 +46,14 @@ class Line:
 
 @dataclass(slots=True)
 class Timed:
-    """What was found. `first`: the earliest time at which each thing existed. `known`: whether everything that is
-    stamped is so by an authority that was given from outside."""
+    """What was found. `stamps`: how many; `by` whom, fingerprints, called `names`; `unknown`: those of them that were
+    not given from outside. `first`: when each thing existed at the latest. `after`: when a take had not begun yet.
+    """
 
     stamps: int = 0
     by: Counter[str] = field(default_factory=Counter)
     first: dict[str, int] = field(default_factory=dict)
+    after: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
@@ -71,9 +76,12 @@ def stamp_files(collected: Collected) -> Iterator[tuple[str, bytes]]:
             previous = path
     if lines:
         yield from heads.items()
+        yield LIST, (HEADER + "".join(lines)).encode("ascii")
+    for before in collected.before:
+        yield from before_files(before)
+    if lines or collected.before:
         for fingerprint, pem in collected.authorities.items():
             yield authority_path(fingerprint), pem
-        yield LIST, (HEADER + "".join(lines)).encode("ascii")
 
 
 def authority_path(fingerprint: str) -> str:
@@ -106,7 +114,13 @@ def _take(chain: Chain) -> tuple[str, int]:
 # Checking
 
 
-def check_stamps(bag: Bag, walks: Sequence[Walk | None], entered: Mapping[str, str], given: Sequence[str]) -> Timed:
+def check_stamps(
+    bag: Bag,
+    walks: Sequence[Walk | None],
+    ledger: x509.Certificate,
+    entered: Mapping[str, str],
+    given: Sequence[str],
+) -> Timed:
     """Every stamp of the package, and each claimed time against it.
 
     `entered`: stamps that custody names, by SHA-256 (hex), and what each is about. `given`: fingerprints of
@@ -114,11 +128,14 @@ def check_stamps(bag: Bag, walks: Sequence[Walk | None], entered: Mapping[str, s
     """
     found = Timed()
     own = {path for path in bag.paths() if path.startswith(f"{FOLDER}/")}
-    lines = parse_list(read(bag, LIST)) if own else []
-    authorities = {line.authority: _authority(bag, line.authority) for line in lines}
-    heads = {line.about for line in lines if line.about.startswith(FOLDER)}
-    listed = {line.stamp for line in lines} | heads | {authority_path(each) for each in authorities}
-    if own != (listed | {LIST} if own else set()):
+    lines = parse_list(read(bag, LIST)) if LIST in own else []
+    before = [read_before(bag, path) for path in sorted(own) if PATH.fullmatch(path)]
+    named = [*(line.authority for line in lines), *(each.authority for each in before)]
+    authorities = {each: _authority(bag, each) for each in dict.fromkeys(named)}
+    listed = {line.stamp for line in lines} | {authority_path(each) for each in authorities}
+    listed |= {line.about for line in lines if line.about.startswith(FOLDER)} | ({LIST} if lines else set())
+    listed |= {before_path(each, kind) for each in before for kind in KINDS}
+    if own != listed:
         raise ChainBroken("stamps and their list do not agree", code="stamps-mismatch")
     seen = set()
     for chain in _chains(lines):
@@ -128,6 +145,13 @@ def check_stamps(bag: Bag, walks: Sequence[Walk | None], entered: Mapping[str, s
         stamps = check_chain(links, data)
         seen |= {hashlib.sha256(response).hexdigest() for response in responses}
         _note(found, chain, stamps, claimed(kind, data))
+    for each in before:
+        walk = next((walk for walk in walks if walk is not None and _is(walk, each.enrolment, each.take)), None)
+        if walk is None:
+            raise ChainBroken("a stamp is of no take that is here", code="stamps-mismatch")
+        found.after[f"take {each.take}"] = check_before(each, walk.start, ledger, authorities[each.authority])
+        found.stamps += 1
+        found.by[each.authority] += 1
     if missing := set(entered) - seen:
         raise ChainBroken(f"{len(missing)} stamps that custody names are not here", code="stamps-mismatch")
     if seen - set(entered):
@@ -153,6 +177,7 @@ def words(found: Timed) -> str:
         for path, first in found.first.items()
         if not path.startswith(FOLDER)
     ]
+    times += [f"{take} began after {utc_text(moment)[:19]}Z" for take, moment in found.after.items()]
     return f"{found.stamps} stamps: {'; '.join(makers)}; {'; '.join(times)}"
 
 

@@ -283,7 +283,7 @@ class _Verifier:
             for entry in entries
             if entry["body"]["verb"] == Verb.STAMP_OBTAINED.value
         }
-        found = check_stamps(self._bag, self._walks, entered, self._anchors.time_authorities)
+        found = check_stamps(self._bag, self._walks, self._ledger(), entered, self._anchors.time_authorities)
         self._report.clocks = sorted(found.unknown)
         return words(found)
 

@@ -137,8 +137,12 @@ holds() { # $1: bytes, $2: stamp, $3: authority, $4: seconds since 1970
     openssl ts -verify -data "$1" -in "$2" -CAfile "$work/$3.anchor" -untrusted "evidence/stamps/authorities/$3.pem" \
         -attime "$4" >/dev/null 2>&1
 }
+seconds() { # genTime of a stamp, since 1970
+    when=$(openssl ts -reply -in "$1" -text 2>/dev/null | sed -n 's/^Time stamp: //p')
+    [ -n "$when" ] && date -u -d "$when" +%s 2>/dev/null
+}
 believed=$(printf '%s' "${AUTHORITIES:-}" | tr 'A-F,\n' 'a-f  ' | tr -d ':')
-if [ ! -f evidence/stamps/stamps.txt ]; then
+if [ ! -d evidence/stamps ]; then
     unsaid "ingen tidsstempler: alle tider er optagerens og lagerets egne" \
         "no time stamps: all times are the recorder's and the store's own"
     [ -z "$believed" ] || fail "ingen tidsstempler fra de opgivne" "no time stamps by those that were given"
@@ -163,12 +167,11 @@ else
     done
     [ -z "$believed" ] || [ "$named" -eq 1 ] ||
         fail "ingen tidsstempler fra de opgivne" "no time stamps by those that were given"
-    tail -n +2 evidence/stamps/stamps.txt > "$work/stamps"
+    tail -n +2 evidence/stamps/stamps.txt > "$work/stamps" 2>/dev/null
     minutes=0
     last=
     while read -r stamp about previous authority; do
-        when=$(openssl ts -reply -in "$stamp" -text 2>/dev/null | sed -n 's/^Time stamp: //p')
-        at=$(date -u -d "$when" +%s 2>/dev/null)
+        at=$(seconds "$stamp")
         if [ "$previous" = - ]; then
             cp "$about" "$work/bytes"
         elif [ "$previous" != "$last" ] || ! holds "$work/bytes" "$last" "$last_authority" "$at"; then
@@ -181,7 +184,7 @@ else
         fi
         last=$stamp
         last_authority=$authority
-        if [ -z "$when" ] || [ -z "$at" ] || ! holds "$work/bytes" "$stamp" "$authority" "$at"; then
+        if [ -z "$at" ] || ! holds "$work/bytes" "$stamp" "$authority" "$at"; then
             fail "tidsstemplet $stamp holder ikke" "the time stamp $stamp does not hold"
             continue
         fi
@@ -190,6 +193,16 @@ else
         *) ok "$about fandtes $(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ)" "existed then" ;;
         esac
     done < "$work/stamps"
+    for stamp in evidence/stamps/before-*.tsr; do
+        [ -f "$stamp" ] || continue
+        authority=$(sed -n 's/.*"authority":"\([0-9a-f]*\)".*/\1/p' "${stamp%.tsr}.json")
+        at=$(seconds "$stamp")
+        if [ -n "$at" ] && holds "${stamp%.tsr}.txt" "$stamp" "$authority" "$at"; then
+            ok "hovedbogen før optagelsen fandtes $(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ)" "the ledger before the take existed then"
+        else
+            fail "tidsstemplet $stamp holder ikke" "the time stamp $stamp does not hold"
+        fi
+    done
     ok "$minutes tidsstempler på minutter af optagelsen holder" "time stamps on minutes of the recording hold"
 fi
 

@@ -1,0 +1,104 @@
+"""From a delivered take to a checked copy with its stamps: store, copy desk and checker, by a real authority."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from api.desk.copies import CopyDesk
+from api.services import Account, CopyState
+from evidence_store.copies.verify import Anchors, verify
+from evidence_store.people import Role
+from recorder.take import Order
+from tests.house import House, until
+from tests.stamping import DAY_NS, ask, quiet, recorded, stamped_house
+from tests.time_authority import TimeAuthority
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[TimeAuthority]:
+    with TimeAuthority(tmp_path / "authority") as made:
+        yield made
+
+
+@pytest.fixture
+def house(tmp_path: Path, authority: TimeAuthority) -> Iterator[House]:
+    made = stamped_house(tmp_path / "house", authority)
+    yield made
+    made.close()
+
+
+def unpacked(age_file: Path, key: pyrage.x25519.Identity, folder: Path) -> None:
+    pyrage.decrypt_file(str(age_file), str(folder / "copy.tar"), [key])
+    subprocess.run(["tar", "xf", "copy.tar"], cwd=folder, check=True, timeout=30)
+
+
+def script(house: House, bag: Path, fingerprint: str) -> tuple[int, str]:
+    done = subprocess.run(
+        ["sh", "verify.sh", house.store.authority.fingerprint],
+        cwd=bag, capture_output=True, text=True, check=False, timeout=60,
+        env={"PATH": "/usr/bin:/bin", "AUTHORITIES": fingerprint, "FFPROBE": "/bin/true"},
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+async def copied(house: House, order: Order, folder: Path) -> Path:
+    """A copy of the interview by the desk, opened and unpacked."""
+    store, key = house.store, pyrage.x25519.Identity.generate()
+    desk = CopyDesk(store.book, store.authority, store.keys, folder / "copies", "Børnehus", lambda: False)
+    desk.start()
+    try:
+        by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
+        copy = desk.request(order.interview.hex(), by, "Til prøve", str(key.to_public()))
+        await until(lambda: desk.status(copy).state in (CopyState.READY, CopyState.FAILED), 60)
+        assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
+    finally:
+        desk.stop()
+    unpacked(folder / "copies" / f"{copy}.tar.age", key, folder)
+    return folder / f"vidne-kopi-{copy}"
+
+
+async def test_a_copy_carries_every_stamp_of_its_interview_and_no_other(
+    house: House, authority: TimeAuthority, tmp_path: Path
+) -> None:
+    recorded(house, house.interview())
+    assert await ask(house, authority) == 5
+    order = house.interview()
+    recorded(house, order)
+    assert await ask(house, authority) == 4
+    bag = await copied(house, order, tmp_path)
+    (fingerprint,) = house.store.stamps.authorities
+    report = verify(bag, Anchors(house.store.authority.fingerprint, time_authorities=(fingerprint,)))
+    assert report.ok, report.failures
+    said = next(each.detail for each in report.checks if each.name == "time")
+    assert said.startswith("5 stamps: 5 by 'Test time authority root'")
+    code, words = script(house, bag, fingerprint)
+    assert words.count("fandtes 20") == 3, words
+    assert code == 0, words
+    assert "take 2 began after 20" in said
+    for each in ("tsr", "txt", "json", "tlog-proof"):
+        (path,) = (bag / "evidence/stamps").glob(f"before-*-2.{each}")
+        data = path.read_bytes()
+        path.write_bytes(
+            data.replace(b"c", b"d", 1) if each == "json" else data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+        )
+        assert "time" in {check.name for check in verify(bag, Anchors(house.store.authority.fingerprint)).failures}
+        path.write_bytes(data)
+
+
+async def test_32_a_recording_that_is_dated_back_contradicts_the_stamp_before_it_in_the_copy_alone(
+    house: House, authority: TimeAuthority, tmp_path: Path
+) -> None:
+    recorded(house, house.interview())
+    await ask(house, authority)
+    order = house.interview()
+    recorded(house, order, began=quiet(time.time_ns() - DAY_NS))
+    report = verify(await copied(house, order, tmp_path), Anchors(house.store.authority.fingerprint))
+    (failed,) = report.failures
+    assert failed.name == "time"
+    assert "before a stamp that it follows" in failed.detail
