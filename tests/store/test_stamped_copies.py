@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,8 +14,17 @@ import pytest
 
 from api.desk.copies import CopyDesk
 from api.services import Account, CopyState
+from evidence_store.copies.stamps_before import check_before
 from evidence_store.copies.verify import Anchors, verify
+from evidence_store.custody import Actor, CustodyEvent, Verb
+from evidence_store.database.schema import CustodyEventRow
+from evidence_store.errors import ChainBroken, SignatureInvalid
+from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.people import Role
+from evidence_store.sealing.check import Start, check_start
+from evidence_store.stamps.collected import Before, stamps_of
+from evidence_store.stamps.stamp import request
+from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests.house import House, until
 from tests.stamping import DAY_NS, ask, quiet, recorded, stamped_house
@@ -103,3 +114,53 @@ async def test_32_a_recording_that_is_dated_back_contradicts_the_stamp_before_it
     (failed,) = report.failures
     assert failed.name == "time"
     assert "before a stamp that it follows" in failed.detail
+
+
+def start_of(house: House, take: TakeFolder) -> Start:
+    data = house.store.book.vault.get(f"takes/{take.enrolment.hex()}/{take.take:06d}/start.json")
+    return check_start(data, house.store.authority.root)
+
+
+async def test_a_stamp_before_a_take_is_proven_in_that_takes_own_checkpoint(
+    house: House, authority: TimeAuthority
+) -> None:
+    recorded(house, house.interview())
+    await ask(house, authority)
+    second = house.interview()
+    starts = [start_of(house, recorded(house, second)), start_of(house, recorded(house, house.interview()))]
+    ledger, known = house.store.authority.ledger, next(iter(house.store.stamps.authorities.values()))
+    with house.store.book.reading() as session:
+        (before,) = stamps_of(session, house.store.book.vault, house.store.book.ledger, second.interview.hex()).before
+    assert abs(check_before(before, starts[0], ledger, known) - time.time_ns()) < DAY_NS
+    with pytest.raises(ChainBroken, match="not proven in the checkpoint"):
+        check_before(before, starts[1], ledger, known)
+    with pytest.raises(ChainBroken, match="not that of the stamp"):
+        check_before(dataclasses.replace(before, response=before.response + b" "), starts[0], ledger, known)
+
+
+async def test_a_store_that_enters_a_stamp_of_its_own_is_not_believed(house: House, authority: TimeAuthority) -> None:
+    """It holds the ledger's key, and says that a stamp was obtained that no authority gave."""
+    book = house.store.book
+    recorded(house, house.interview())
+    with book.reading() as session:
+        note = book.ledger.latest_checkpoint(session)
+    assert note is not None
+    forged = TimeAuthority(authority.folder / "forged", authority.name)
+    response = forged.reply(request(note).der)
+    size = Checkpoint.open(note, book.ledger.verifier).size
+    ((fingerprint, known),) = house.store.stamps.authorities.items()
+    details = {
+        "about": f"ledger/checkpoints/{size:012d}", "authority": fingerprint,
+        "stamp": hashlib.sha256(response).hexdigest(), "what": "checkpoint",
+    }  # fmt: skip
+    event = CustodyEvent(Verb.STAMP_OBTAINED, time.time_ns(), Actor.store(), details=details)
+    book.record(event)
+    order = house.interview()
+    take = recorded(house, order)
+    start = start_of(house, take)
+    with book.reading() as session:
+        index = session.query(CustodyEventRow).filter_by(id=event.id).one().ledger_position
+        proof = book.ledger.prove_in(session, index, start.record["checkpoint"].encode()).write()
+    lie = Before(take.enrolment.hex(), take.take, fingerprint, response, note, event.body(), proof)
+    with pytest.raises(SignatureInvalid, match="no authority that is known"):
+        check_before(lie, start, house.store.authority.ledger, known)
