@@ -173,7 +173,7 @@ def audit(
     data: Data = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Rebuild and check everything from bytes: ledger, custody, checkpoints, every take, every manifest."""
+    """Rebuild and check everything from bytes: ledger, custody, checkpoints, takes, manifests, time stamps."""
     from api.stamping import rules
     from api.wiring import open_store
     from evidence_store.audit import Audit, Finding

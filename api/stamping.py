@@ -20,7 +20,7 @@ from evidence_store.stamps.stamp import MAX_RESPONSE, TimeAuthority, authority_f
 
 log = structlog.get_logger(__name__)
 
-TEND_EVERY_S: Final = 2.0
+TEND_EVERY_S: Final = 5.0
 ASK_EVERY_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Between two attempts at an authority that does not answer: it is asked after 1, 2, 4 … seconds, then each minute."""

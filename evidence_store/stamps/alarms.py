@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import func, select
@@ -15,7 +16,8 @@ LATE: Final = "stamps-late"
 REFUSED: Final = "stamp-refused"
 """An authority gave out what is no stamp of its own. Cleared by the next good one."""
 CLOCK: Final = "clock-contradicted"
-"""A stamp contradicts the store's clock, or what was stamped claims to be from later. Stands until a person looks."""
+"""A stamp contradicts the store's clock: cleared when one agrees with it again. Or what was stamped claims to be from
+later: that one stands."""
 
 ALL: Final = (LATE, REFUSED, CLOCK)
 
@@ -31,12 +33,17 @@ def standing(session: Session) -> list[tuple[str, int]]:
     return [(code, at) for code, at in session.execute(query.group_by(AlarmRow.code).order_by(func.min(AlarmRow.at)))]
 
 
-def clear(session: Session, code: str, fingerprint: str, now: int) -> bool:
-    """Ends those of this authority that stand. False where none does."""
-    found = _of(session, code, fingerprint)
+def clear(session: Session, code: str, fingerprint: str, now: int, contradicts: Sequence[str] | None = None) -> bool:
+    """Ends those of this authority that stand, or those of them that say exactly this. False where none does."""
+    found = [row for row in _of(session, code, fingerprint) if contradicts in (None, _contradicts(row))]
     for row in found:
         row.cleared_at = now
     return bool(found)
+
+
+def _contradicts(row: AlarmRow) -> list[str]:
+    found: list[str] = parse(row.details.encode()).get("contradicts", [])
+    return found
 
 
 def _of(session: Session, code: str, fingerprint: str) -> list[AlarmRow]:

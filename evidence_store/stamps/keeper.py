@@ -255,6 +255,8 @@ class Stamps:
         if against:
             alarm(entry.session, now, alarms.CLOCK, None, {"authority": row.authority, "contradicts": against})
             log.error("clock_contradicted_by_a_time_stamp", contradicts=against, offset_ms=ahead // 10**6)
+        if "store-clock" not in against:
+            alarms.clear(entry.session, alarms.CLOCK, row.authority, now, ["store-clock"])
         alarms.clear(entry.session, alarms.REFUSED, row.authority, now)
         self._settle(entry.session, want_row, now)
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime
 import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from api.app import create_app
 from api.drill.house import loopback_settings
 from api.processes.authority import NAME, authority_programs, with_demo_authority
 from api.processes.house import programs
 from api.processes.supervisor import Supervisor
+from api.services import Alarm
 from api.settings import Settings, TimeAuthoritySetting
 from api.stamping import configured, keep_stamps, pause
+from api.web import words
 from api.wiring import open_store
 from evidence_store.audit import Audit
+from evidence_store.people import Role
+from tests.api.conftest import Browser
+from tests.api.fakes import BY_ROLE, World
+from tests.api.fakes import settings as web_settings
 from tests.house import House, until
 from tests.stamping import obtained, recorded, stamped_house, standing
 from tests.time_authority import TimeAuthority
@@ -78,6 +87,19 @@ async def test_the_tasks_stamp_what_comes_in_and_end_when_they_are_told(tmp_path
 
 async def test_no_authority_is_no_task(house: House) -> None:
     await asyncio.wait_for(keep_stamps(house.store.stamps, {}), 1)
+
+
+async def test_the_administrator_sees_what_is_late_also_when_the_room_is_away(made: World) -> None:
+    since = datetime.datetime(2026, 11, 22, 8, 15, 9, tzinfo=datetime.UTC)
+    services = dataclasses.replace(made.services, store_alarms=lambda: (Alarm("stamps-late", since),))
+    browser = Browser(create_app(services, web_settings()))
+    await browser.sign_in(BY_ROLE[Role.ADMINISTRATOR].username)
+    for made.room.reachable in (True, False):
+        for path in ("/system", "/rum/system"):
+            page = (await browser.get(path)).text
+            assert words.ALARMS["stamps-late"] in page
+            assert "Siden 09.15.09" in page
+    await browser.http.aclose()
 
 
 async def test_the_demos_own_authority_stamps_and_is_named_as_what_it_is(tmp_path: Path) -> None:
