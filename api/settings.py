@@ -10,14 +10,31 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from api.identity.room_code import new_code
 from evidence_store.durable import fsync_folder
 from evidence_store.ledger.policy import Policy
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
+
+
+class TimeAuthoritySetting(BaseModel, extra="forbid"):
+    """One time stamp authority (RFC 3161)."""
+
+    address: str = Field(description="where it is asked; https, or http on loopback")
+    certificate: Path = Field(description="PEM file: the anchor first, then what may lie between it and the signer")
+    name: str | None = Field(default=None, description="what people call it; default: the anchor's own name")
+
+    @field_validator("address")
+    @classmethod
+    def _safe_to_ask(cls, address: str) -> str:
+        parts = urlsplit(address)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+            raise ValueError("a time authority's address begins with https://, or is http:// on loopback")
+        return address
 
 
 class Settings(BaseSettings):
@@ -51,6 +68,9 @@ class Settings(BaseSettings):
     second_s3_keys: Path | None = Field(default=None, description="file: its access key and secret key, a line each")
     second_s3_authority: Path | None = Field(default=None, description="PEM file for its server's certificate")
     scrub_days: float = Field(default=30.0, gt=0, description="within how many days every stored copy is read once")
+    time_authorities: list[TimeAuthoritySetting] = Field(default_factory=list, description="who stamps with their time")
+    time_tolerance: float = Field(default=60.0, ge=1, description="how far a clock may be from a time stamp")
+    stamps_late_after: float = Field(default=600.0, ge=1, description="how long a time stamp may be waited for")
     keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
     watch: bool = Field(default=True, description="watch over picture and sound, in a process of its own")
     demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")

@@ -28,6 +28,7 @@ from api.long_work import LongWork
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
+from api.stamping import configured, keep_stamps, rules
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
@@ -46,6 +47,7 @@ from evidence_store.room_notes import RoomNotes
 from evidence_store.scrub import Scrub
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
+from evidence_store.stamps.keeper import Stamps
 from evidence_store.vault.canary import ProvenVault
 from evidence_store.vault.disk import DiskVault
 from evidence_store.vault.s3 import Bucket
@@ -78,6 +80,7 @@ class Store:
     sealing: Sealing
     playback: Playback
     scrub: Scrub
+    stamps: Stamps
     witnessing: Witnessing | None = None
 
 
@@ -109,6 +112,7 @@ def open_store(settings: Settings) -> Store:
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
         Sealing(book, authority), Playback(book, authority, keys), Scrub(book, vault),
+        Stamps(book, [each.authority for each in configured(settings)], rules(settings)),
         witnessing=None if policy is None else Witnessing(book, policy),
     )  # fmt: skip
 
@@ -220,6 +224,8 @@ def build_app(settings: Settings) -> FastAPI:
         copies.start()
         await asyncio.to_thread(long_work.start)
         tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
+        addresses = {each.authority.fingerprint: each.address for each in configured(settings)}
+        tasks.append(asyncio.create_task(keep_stamps(store.stamps, addresses)))
         yield
         for task in tasks:
             task.cancel()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,6 +29,9 @@ from evidence_store.scrub import DAMAGE, look
 from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
+from evidence_store.stamps.audit import StampAudit
+from evidence_store.stamps.keeper import Rules
+from evidence_store.stamps.stamp import TimeAuthority
 from evidence_store.vault.vault import Vault
 
 _SCAN = 500
@@ -65,8 +68,12 @@ class Audit:
         authority: Authority,
         tell: Callable[[Finding], None] | None = None,
         witnessing: Witnessing | None = None,
+        *,
+        time_authorities: Mapping[str, TimeAuthority] | None = None,
+        tolerance_ns: int = Rules().tolerance,
     ) -> None:
         self._book = book
+        self._stamps = StampAudit(book, time_authorities or {}, tolerance_ns, book.clock())
         self._authority = authority
         self._tell = tell or (lambda finding: None)
         self._kept: list[str] = []
@@ -105,6 +112,8 @@ class Audit:
         for interview in session.scalars(select(InterviewRow).where(InterviewRow.manifest_object.is_not(None))):
             name = f"manifest {interview.id[:8]}"
             yield self._step(name, partial(self._manifest, session, interview))
+        for name, work in self._stamps.steps(session):
+            yield self._step(name, work)
 
     def _step(self, name: str, work: Callable[[], str]) -> Finding:
         try:

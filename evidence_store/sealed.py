@@ -144,7 +144,7 @@ class Sealing:
             entry.record(
                 CustodyEvent(
                     Verb.INTERVIEW_SEALED, self._book.clock(), Actor.store(), InterviewId(interview_id),
-                    case_of(row), details={"manifest_sha256": digest.hex(), "takes": len(takes)},
+                    case_of(row), details={"manifest_sha256": digest.hex(), "number": number, "takes": len(takes)},
                 )
             )  # fmt: skip
         return True

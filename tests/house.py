@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.routes.intake import intake_router
-from api.settings import Settings
+from api.settings import Settings, TimeAuthoritySetting
 from api.wiring import Store, open_store
 from evidence_store.audit import Audit
 from evidence_store.canonical import Record
@@ -71,6 +71,7 @@ class House:
     witnesses: Path | None = None
     database: str | None = None
     """The address of a PostgreSQL database; None: SQLite in the folder."""
+    time_authorities: list[TimeAuthoritySetting] = field(default_factory=list)
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -95,8 +96,11 @@ class House:
             file = self.folder / "database"
             file.write_text(self.database.replace("+psycopg", ""))
         self.store = open_store(
-            Settings(data=self.folder, vault_limit=self.vault_limit, database=file, witnesses=self.witnesses)
-        )
+            Settings(
+                data=self.folder, vault_limit=self.vault_limit, database=file, witnesses=self.witnesses,
+                time_authorities=self.time_authorities,
+            )
+        )  # fmt: skip
 
     def close(self) -> None:
         self.store.book.database.close()
@@ -167,7 +171,10 @@ class House:
 
     def findings(self) -> dict[str, str]:
         """What an audit finds wrong, by name."""
-        report = Audit(self.store.book, self.store.authority, witnessing=self.store.witnessing).run()
+        report = Audit(
+            self.store.book, self.store.authority, witnessing=self.store.witnessing,
+            time_authorities=self.store.stamps.authorities,
+        ).run()  # fmt: skip
         return {each.name: each.detail for each in report.findings if not each.ok}
 
     def app(self) -> FastAPI:

@@ -46,6 +46,7 @@ from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.people import Person, Role
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.manifest import SignedManifest
+from evidence_store.stamps.collected import stamps_of
 
 log = structlog.get_logger()
 
@@ -258,6 +259,7 @@ class CopyDesk:
                 recipient=Recipient(row.recipient, row.reason, person.display_name),
                 custody=[self._entry(session, each.index, proving) for each in logged],
                 checkpoint=proving[-1],
+                stamps=stamps_of(session, vault, self._book.ledger, interview.id),
             )
 
     def _take(self, session: Session, take: TakeRow) -> TakeSource:

@@ -10,9 +10,9 @@ from api.desk.accounts import actor_of
 from api.desk.moments import moment, nanoseconds
 from api.services import Account
 from api.services import CustodyEvent as ShownEvent
-from api.web import local_time, words
+from api.web import local_date, local_time, words
 from evidence_store.custody import CustodyEvent, Verb
-from evidence_store.identifiers import parse_interview_id
+from evidence_store.identifiers import parse_interview_id, parse_utc
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
 
@@ -65,6 +65,11 @@ def said(verb: Verb, details: Mapping[str, Any], cameras: Mapping[str, str]) -> 
     if details.get("kind") is not None:
         parts.append(_lower(words.danish(words.ALARMS, str(details["kind"])).removesuffix(".")))
         parts.append(_lower(words.danish(words.OBSERVATION_ACTS, str(details.get("act")))))
+    if details.get("what") is not None and details.get("time") is not None:
+        stamped = _lower(words.danish(words.STAMPED, str(details["what"])))
+        when = moment(parse_utc(str(details["time"])))
+        parts.append(f"{stamped} fandtes {local_date(when)} kl. {local_time(when, seconds=True)}")
+        parts += [_lower(words.danish(words.CONTRADICTED, str(each))) for each in details.get("contradicts") or ()]
     if details.get("emergency"):
         parts.append("på rummets egen side, uden lager")
     for failed in details.get("failed") or ():

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from api.processes.authority import authority_programs, with_demo_authority
 from api.processes.house import camera_program, programs, require_ports, say, supervise
 from api.processes.object_server import BUCKET, WEED, folder_of, prepare
 from api.processes.serving import listen
@@ -19,6 +20,7 @@ from api.processes.supervisor import Program, Supervisor
 from api.settings import Settings
 from api.wiring import DEMO_ACCOUNTS, ledger_key
 from evidence_store.ledger.witness_memory import load_or_make_key
+from evidence_store.stamps.stamp import authority_from_pem
 from hardware.simulated_room import Recipe, make_clip
 
 
@@ -83,6 +85,7 @@ def run_demo(settings: Settings, *, reset: bool, s3: bool) -> None:
         shutil.rmtree(settings.data)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data / "demo").touch()
+    settings = with_demo_authority(settings)
     console.print(f"The demo keeps its data in {settings.data}.")
     beside = []
     if s3:
@@ -101,6 +104,8 @@ def run_demo(settings: Settings, *, reset: bool, s3: bool) -> None:
         f"Starting recorder, monitor, web application and {len(cameras)} simulated cameras (log: {log_file})."
     )
 
+    stamps = authority_programs(settings)
+
     def ready() -> None:
         console.print(f"\n[bold]Vidne is ready on http://localhost:{settings.port}[/bold]\n")
         for account in DEMO_ACCOUNTS:
@@ -114,8 +119,14 @@ def run_demo(settings: Settings, *, reset: bool, s3: bool) -> None:
             console.print(
                 f"The demo's own witness of the ledger (a real one is another organisation's): {witness_url}/"
             )
+        if stamps:
+            mark = authority_from_pem(settings.time_authorities[0].certificate.read_bytes()).fingerprint
+            console.print("Time stamps are the demo's own: this machine's clock, no proof. Its fingerprint:")
+            console.print(f"  {mark}", soft_wrap=True)
         console.print("Stop with Ctrl-C.")
 
     with log_file.open("ab") as log:
-        supervisor = Supervisor([*beside, *programs(settings, room=True, web=True), *cameras], log.fileno(), say)
+        supervisor = Supervisor(
+            [*beside, *programs(settings, room=True, web=True), *stamps, *cameras], log.fileno(), say
+        )
         asyncio.run(supervise(supervisor, ready, settings))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from api.identity.permissions import Allow, allow
@@ -49,7 +50,8 @@ async def room_fragment(request: Request, services: Serviced, view: str, intervi
     except Unavailable:
         # Not an error of the page: "unknown" is the state, and must replace the last answer at once.
         state = None
-    return page(request, template, state=state, interview_id=interview)
+    store = await run_in_threadpool(services.store.state) if view == "system" else None
+    return page(request, template, state=state, interview_id=interview, store=store)
 
 
 FRAGMENTS: Final = {

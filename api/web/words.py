@@ -80,6 +80,23 @@ ALARMS: Final[dict[str, str]] = {
     "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
     "object-lost": "Et stykke af en optagelse kan ikke læses i noget lager. Slet intet, og kontakt den beviskædeansvarlige.",  # noqa: E501
     "delivery-refused": "Lageret har afvist noget, rummet afleverede. Det ligger stadig på rummets maskine.",
+    "stamps-late": "Tidsstempler udefra mangler. Optagelsen er sikret; stemplerne hentes, når tidsstemplingstjenesten svarer.",  # noqa: E501
+    "stamp-refused": "Et tidsstempel kunne ikke godkendes og er afvist. Kontakt den beviskædeansvarlige.",
+    "clock-contradicted": "Et ur går forkert efter et tidsstempel udefra. Optagelsen er sikret; få urene kontrolleret.",
+}
+
+STAMPED: Final[dict[str, str]] = {
+    "start": "Optagelsens begyndelse",
+    "head": "Et minut af optagelsen",
+    "close": "Optagelsens afslutning",
+    "manifest": "Erklæringen",
+    "checkpoint": "Hovedbogen",
+}
+"""What a time stamp is about."""
+
+CONTRADICTED: Final[dict[str, str]] = {
+    "store-clock": "Lagerets ur går forkert",
+    "claim": "Angiver selv en senere tid",
 }
 
 OBSERVATION_ACTS: Final[dict[str, str]] = {
@@ -158,6 +175,10 @@ VERBS: Final[dict[str, str]] = {
     Verb.RECONNECTED: "Kamera forbundet igen",
     Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
+    Verb.STAMP_OBTAINED: "Tidsstempel modtaget",
+    Verb.STAMP_REFUSED: "Tidsstempel afvist",
+    Verb.STAMPS_LATE: "Tidsstempler er forsinket",
+    Verb.STAMPS_CAUGHT_UP: "Tidsstempler er indhentet",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
     Verb.VAULT_OBJECT_MENDED: "Beskadiget kopi i lageret genskabt fra den anden",
     Verb.VAULT_OBJECT_LOST: "Ingen kopi i lageret kan læses",

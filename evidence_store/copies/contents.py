@@ -19,6 +19,7 @@ from evidence_store.copies.custody_proofs import check_entry
 from evidence_store.copies.graph import MARK, Card, Input, Look, Scene
 from evidence_store.copies.render import CLOCK_ZONE, Rendered, RenderFailed, Tools, render
 from evidence_store.copies.source import COPY_SIGNATURE, CopySource, Progress, take_folder
+from evidence_store.copies.stamps import stamp_files
 from evidence_store.copies.survey import Measure, TakeSurvey, check_manifest, parse_manifest, survey_take, void_device
 from evidence_store.copies.vessel import Vessel
 from evidence_store.errors import InvalidInput
@@ -241,6 +242,7 @@ def _bag(source: CopySource, takes: list[TakeSurvey], payload: list[File]) -> li
         File.of("evidence/manifest.json.mldsa65", source.manifest.ml_dsa),
         *_range_files(source, takes),
         *_custody_files(source),
+        *(File.of(path, data) for path, data in stamp_files(source.stamps)),
         *_certificate_files(source),
     ]
     for take in takes:
@@ -308,6 +310,10 @@ def _description(source: CopySource, takes: list[TakeSurvey]) -> Record:
         "recipient": source.recipient.age_public_key,
         "purpose": source.recipient.purpose,
         "requested_by": source.recipient.requested_by,
+        "outside_time": {
+            "authorities": sorted(source.stamps.authorities),
+            "stamps": sum(len(chain.links) for chain in source.stamps.chains),
+        },
         "manifest_sha256": hashlib.sha256(source.manifest.data).hexdigest(),
         "takes": [
             {

@@ -25,9 +25,11 @@ from evidence_store.copies.contents import VIEWING
 from evidence_store.copies.custody_proofs import check_entry, ledger_verifier
 from evidence_store.copies.originals import Expected, check_originals
 from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
+from evidence_store.copies.stamps import check_stamps, words
 from evidence_store.copies.survey import check_manifest, parse_manifest
 from evidence_store.copies.walk import Walk
 from evidence_store.copies.witnessed import check_began, check_one_history, check_witnesses, cosignatures_of_strangers
+from evidence_store.custody import Verb
 from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.cosignature import CosignatureVerifier
@@ -44,11 +46,13 @@ _SIGNED = {"tagmanifest-sha256.txt", "tagmanifest-sha256.txt.p7s", "tagmanifest-
 class Anchors:
     """What is known from outside. `root_fingerprint`: SHA-256 of the root certificate (hex, colons and case do not
     matter); `ledger_key`: Ed25519, 32 bytes, where the reader pins it apart from the root; `witnesses`: keys of
-    witnesses, of which one has to stand for each custody entry."""
+    witnesses, of which one has to stand for each custody entry; `time_authorities`: SHA-256 of the certificates of
+    those whose clocks are believed."""
 
     root_fingerprint: str | None = None
     ledger_key: bytes | None = None
     witnesses: tuple[CosignatureVerifier, ...] = ()
+    time_authorities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,12 @@ class Check:
 
 @dataclass(slots=True)
 class Report:
-    """Every check in order. `anchored`: whether it is known who signed; without that nothing is ever ok."""
+    """Every check in order. `anchored`: whether it is known who signed; without that nothing is ever ok. `clocks`:
+    authorities (fingerprints) that stamped and that nobody named from outside."""
 
     checks: list[Check] = field(default_factory=list)
     anchored: bool = False
+    clocks: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -103,6 +109,7 @@ class _Verifier:
         self._step("custody", self._check_custody)
         if self._anchors.witnesses:
             self._step("witnesses", self._check_witnesses)
+        self._step("time", self._check_time)
         if self._player is not None:
             self._step("player", self._check_player)
         return self._report
@@ -289,6 +296,18 @@ class _Verifier:
         starts = {take_label(n): walk.start for n, walk in enumerate(self._walks) if walk is not None}
         began = check_began(starts, keys)
         return "; ".join(each for each in (check_witnesses(self._proven_in, keys), began) if each)
+
+    def _check_time(self) -> str:
+        """Outside time: who stamped what, when; and whether anything claims to be from later."""
+        entries = json.loads(read(self._bag, "evidence/custody.json"))["entries"]
+        entered = {
+            entry["body"]["details"]["stamp"]: entry["body"]["details"]["about"]
+            for entry in entries
+            if entry["body"]["verb"] == Verb.STAMP_OBTAINED.value
+        }
+        found = check_stamps(self._bag, self._walks, self._ledger(), entered, self._anchors.time_authorities)
+        self._report.clocks = sorted(found.unknown)
+        return words(found)
 
     def _ledger(self) -> x509.Certificate:
         certificate = self._certificate("ledger")

@@ -7,6 +7,7 @@
 # FINGERPRINT  SHA-256 of the root certificate, from the store, by another way than this package
 # FOLDER       the unpacked package; without it the folder of this script
 # FFPROBE      (environment) an ffprobe or ffmpeg to read the films with
+# AUTHORITIES  (environment) SHA-256 of the certificates of time stamp authorities, known from elsewhere
 #
 # Exit: 0 all held, 1 something failed, 2 cannot be run, 3 all held but nobody said who should have signed.
 
@@ -128,6 +129,81 @@ else
             fail "$film kan ikke afspilles" "$film does not play: $(head -n 1 "$work/player")"
         fi
     done
+fi
+
+# 6. Outside time. Each stamp as of the time it names: certificates run out, what they signed then stays.
+unsaid() { printf 'IKKE  %s | %s\n' "$1" "$2"; }
+holds() { # $1: bytes, $2: stamp, $3: authority, $4: seconds since 1970
+    openssl ts -verify -data "$1" -in "$2" -CAfile "$work/$3.anchor" -untrusted "evidence/stamps/authorities/$3.pem" \
+        -attime "$4" >/dev/null 2>&1
+}
+seconds() { # genTime of a stamp, since 1970
+    when=$(openssl ts -reply -in "$1" -text 2>/dev/null | sed -n 's/^Time stamp: //p')
+    [ -n "$when" ] && date -u -d "$when" +%s 2>/dev/null
+}
+believed=$(printf '%s' "${AUTHORITIES:-}" | tr 'A-F,\n' 'a-f  ' | tr -d ':')
+if [ ! -d evidence/stamps ]; then
+    unsaid "ingen tidsstempler: alle tider er optagerens og lagerets egne" \
+        "no time stamps: all times are the recorder's and the store's own"
+    [ -z "$believed" ] || fail "ingen tidsstempler fra de opgivne" "no time stamps by those that were given"
+else
+    named=0
+    for file in evidence/stamps/authorities/*.pem; do
+        authority=$(basename "$file" .pem)
+        openssl x509 -in "$file" -out "$work/$authority.anchor" 2>/dev/null
+        if [ "$(openssl x509 -in "$file" -outform DER 2>/dev/null | sha256sum | cut -d ' ' -f 1)" != "$authority" ]; then
+            fail "tidsstemplingstjenestens certifikat er et andet: $authority" "the time authority's certificate is another one"
+            continue
+        fi
+        name=$(openssl x509 -in "$file" -noout -subject -nameopt RFC2253 | cut -c 9-)
+        case " $believed " in
+        *" $authority "*)
+            named=1
+            ok "tidsstemplingstjenesten er den opgivne: $name" "the time authority is the one given" ;;
+        *)
+            unsaid "tidsstemplingstjenesten er ikke opgivet udefra: $name, $authority" \
+                "the time authority was not given from outside: whose clock it is, is not known" ;;
+        esac
+    done
+    [ -z "$believed" ] || [ "$named" -eq 1 ] ||
+        fail "ingen tidsstempler fra de opgivne" "no time stamps by those that were given"
+    tail -n +2 evidence/stamps/stamps.txt > "$work/stamps" 2>/dev/null
+    minutes=0
+    last=
+    while read -r stamp about previous authority; do
+        at=$(seconds "$stamp")
+        if [ "$previous" = - ]; then
+            cp "$about" "$work/bytes"
+        elif [ "$previous" != "$last" ] || ! holds "$work/bytes" "$last" "$last_authority" "$at"; then
+            # Also where the certificate before had run out already when this one was made.
+            fail "$stamp fornyer intet" "$stamp renews nothing"
+            continue
+        else
+            printf '{"about":"%s","previous":"%s","type":"vidne/stamp-renewal/1"}' \
+                "$(sha256sum < "$about" | cut -d ' ' -f 1)" "$(openssl base64 -A -in "$previous")" > "$work/bytes"
+        fi
+        last=$stamp
+        last_authority=$authority
+        if [ -z "$at" ] || ! holds "$work/bytes" "$stamp" "$authority" "$at"; then
+            fail "tidsstemplet $stamp holder ikke" "the time stamp $stamp does not hold"
+            continue
+        fi
+        case $about in
+        evidence/stamps/*) minutes=$((minutes + 1)) ;;
+        *) ok "$about fandtes $(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ)" "existed then" ;;
+        esac
+    done < "$work/stamps"
+    for stamp in evidence/stamps/before-*.tsr; do
+        [ -f "$stamp" ] || continue
+        authority=$(sed -n 's/.*"authority":"\([0-9a-f]*\)".*/\1/p' "${stamp%.tsr}.json")
+        at=$(seconds "$stamp")
+        if [ -n "$at" ] && holds "${stamp%.tsr}.txt" "$stamp" "$authority" "$at"; then
+            ok "hovedbogen før optagelsen fandtes $(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ)" "the ledger before the take existed then"
+        else
+            fail "tidsstemplet $stamp holder ikke" "the time stamp $stamp does not hold"
+        fi
+    done
+    ok "$minutes tidsstempler på minutter af optagelsen holder" "time stamps on minutes of the recording hold"
 fi
 
 if [ "$failed" -ne 0 ]; then

@@ -37,13 +37,16 @@ class Committed:
 
 @dataclass(slots=True)
 class Walk:
-    """Where the walk is and what it saw. `undeclared`: holes in media that no gap event accounts for."""
+    """Where the walk is and what it saw. `undeclared`: holes in media that no gap event accounts for. `heads` and
+    `moments`: J(t) and UTC of each tick."""
 
     start: Start
     chain: Chain = field(init=False)
     committed: list[Committed] = field(default_factory=list)
     gap_events: int = 0
     undeclared: list[str] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    moments: list[int] = field(default_factory=list)
     _ends: dict[int, tuple[int, int]] = field(default_factory=dict)
     _last_declared: int = -1
     _pending: list[tuple[int, str]] = field(default_factory=list)
@@ -68,6 +71,8 @@ class Walk:
             head = journal.next_head(self.chain.head, record_bytes)
             journal.check_tick_signature(self.start.take_certificate, head, signature)
             self.chain.head, self.chain.tick = head, number
+            self.heads.append(head)
+            self.moments.append(int(record["utc"]))
             self._look(record)
         self._end_segment(header)
         self.undeclared += [where for _, where in self._pending]

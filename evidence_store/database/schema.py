@@ -307,6 +307,53 @@ class CopyRow(Base):
     finished_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class StampWantRow(Base):
+    """Something that is to be stamped (`evidence_store.stamps`): entered in the transaction that it is about."""
+
+    __tablename__ = "stamp_want"
+    __table_args__ = (Index(None, "settled_at", "id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), index=True)
+    # Its object in the vault; `data` holds the bytes of what is no object.
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    data: Mapped[bytes | None] = mapped_column(LargeBinary)
+    interview_id: Mapped[str | None] = mapped_column(ID, index=True)
+    wanted_at: Mapped[int] = mapped_column(BigInteger)
+    # When the last of the authorities of that day had stamped it.
+    settled_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class StampRow(Base):
+    """One request to one authority, and the stamp that came of it. `chain`: the authority of the first stamp, of which
+    those with a higher `number` are renewals."""
+
+    __tablename__ = "stamp"
+    __table_args__ = (
+        Index("uq_stamp_link", "want_id", "chain", "number", unique=True),
+        Index(None, "authority", "obtained_at", "next_at"),
+        Index(None, "renew_at"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    want_id: Mapped[int] = mapped_column(ForeignKey("stamp_want.id"))
+    chain: Mapped[str] = mapped_column(String(64))
+    number: Mapped[int]
+    # SHA-256 of the anchor's certificate, hex: who was asked.
+    authority: Mapped[str] = mapped_column(String(64))
+    request: Mapped[bytes] = mapped_column(LargeBinary)
+    nonce: Mapped[str] = mapped_column(String(40))
+    attempts: Mapped[int]
+    next_at: Mapped[int] = mapped_column(BigInteger)
+    object_name: Mapped[str | None] = mapped_column(String(200))
+    sha256: Mapped[bytes | None] = mapped_column(HASH)
+    time: Mapped[int | None] = mapped_column(BigInteger)
+    ends: Mapped[int | None] = mapped_column(BigInteger)
+    # Null before it is obtained, and once its renewal has been asked for.
+    renew_at: Mapped[int | None] = mapped_column(BigInteger)
+    obtained_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class AlarmRow(Base):
     __tablename__ = "alarm"
 

@@ -19,6 +19,7 @@ from evidence_store.kept import KeptVault
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
+from evidence_store.stamps.waiting import want_stamps
 
 log = structlog.get_logger()
 
@@ -28,15 +29,18 @@ _CHECKPOINTS = "ledger/checkpoints/"
 class Entry:
     """A transaction under way. What is recorded here is durable when the block of `Book.writing` has ended."""
 
-    def __init__(self, session: Session, ledger: Ledger) -> None:
+    def __init__(self, session: Session, ledger: Ledger, now: int) -> None:
         self.session = session
         self._ledger = ledger
+        self._now = now
         self.recorded = 0
 
     def record(self, *events: CustodyEvent) -> None:
-        """Appends events to custody log and ledger. Raises InvalidInput, ChainBroken."""
+        """Appends events to custody log and ledger, and queues the time stamps that they ask for. Raises InvalidInput,
+        ChainBroken."""
         if events:
             custody_log.record_all(self.session, self._ledger, events)
+            want_stamps(self.session, events, self._now)
             self.recorded += len(events)
 
 
@@ -89,7 +93,7 @@ class Book:
         with self.database.writing() as session:
             if not over_veto:
                 self.may_write(session)
-            entry = Entry(session, self.ledger)
+            entry = Entry(session, self.ledger, self.clock())
             yield entry
             if entry.recorded:
                 note = self.ledger.checkpoint(session, self.clock())

@@ -142,6 +142,20 @@ class Ledger:
         proof.verify(entry.leaf, self.verifier)
         return proof
 
+    def prove_in(self, session: Session, index: int, note: bytes) -> Proof:
+        """As `prove`, in the tree of an earlier checkpoint of this log: what it covered when it was signed.
+
+        Raises NotFound `ledger-entry` for an entry that came later, SignatureInvalid for a note of another log.
+        """
+        entry, size = self.entry(session, index), Checkpoint.open(note, self.verifier).size
+        if index >= size:
+            raise NotFound("the checkpoint does not cover this entry", code="ledger-entry")
+        wanted = merkle.coordinates(lambda node: merkle.inclusion_proof(index, size, node))
+        hashes = merkle.inclusion_proof(index, size, merkle.reader(_fetch(session, wanted)))
+        proof = Proof(index, tuple(hashes), note, entry.nonce)
+        proof.verify(entry.leaf, self.verifier)
+        return proof
+
     def consistency(self, session: Session, old: int, new: int) -> list[bytes]:
         """The hashes that show a tree of `new` leaves to begin with that of `old` (RFC 6962, 2.1.2).
 

@@ -95,7 +95,7 @@ def rewrite(house: House) -> None:
     book, rows = house.store.book, select(CustodyEventRow).order_by(CustodyEventRow.ledger_position)
     with book.reading() as session:
         events = [each.event for each in map(custody_log._logged, session.scalars(rows))]
-    events[1] = CustodyEvent(events[1].verb, events[1].at + 1, events[1].actor)
+    events[1] = dataclasses.replace(events[1], at=events[1].at + 1)
     with book.database.writing() as session:
         for table in (WitnessRow, CosignatureRow, CustodyEventRow, LedgerCheckpointRow, LedgerNodeRow, LedgerEntryRow):
             session.execute(delete(table))

@@ -1,0 +1,130 @@
+"""Asks time stamp authorities over HTTP (RFC 3161, 3.4), one task for each, and one that tends the queue.
+
+The queue and every check are `evidence_store.stamps`; here is only when to ask and how long to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import structlog
+
+from api.settings import Settings
+from evidence_store.errors import InvalidInput, OutOfReach, VidneError
+from evidence_store.stamps.keeper import Question, Rules, Stamps
+from evidence_store.stamps.stamp import MAX_RESPONSE, TimeAuthority, authority_from_pem
+
+log = structlog.get_logger(__name__)
+
+TEND_EVERY_S: Final = 5.0
+ASK_EVERY_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
+"""Between two attempts at an authority that does not answer: it is asked after 1, 2, 4 … seconds, then each minute."""
+ANSWER_WITHIN_S: Final = 10.0
+_NANOSECONDS: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """An authority and where it is asked."""
+
+    address: str
+    authority: TimeAuthority
+
+
+def configured(settings: Settings) -> list[Configured]:
+    """The authorities of the settings, in order. One whose certificate cannot be read is logged and left out: the
+    house goes on without its stamps, and says that they are late or that there are none."""
+    found: dict[str, Configured] = {}
+    for place, each in enumerate(settings.time_authorities, 1):
+        try:
+            authority = authority_from_pem(each.certificate.read_bytes(), each.name)
+        except (OSError, InvalidInput) as error:
+            log.error("time_authority_unreadable", place=place, reason=type(error).__name__)
+            continue
+        if authority.fingerprint in found:
+            log.error("time_authority_twice", place=place)
+            continue
+        found[authority.fingerprint] = Configured(each.address, authority)
+    return list(found.values())
+
+
+def rules(settings: Settings) -> Rules:
+    return Rules(round(settings.time_tolerance * _NANOSECONDS), round(settings.stamps_late_after * _NANOSECONDS))
+
+
+def pause(failures: int) -> float:
+    """Seconds until an authority that has failed so often in a row is asked again."""
+    return ASK_EVERY_S if failures == 0 else float(min(2 ** min(failures - 1, 16), LONGEST_PAUSE_S))
+
+
+async def keep_stamps(stamps: Stamps, addresses: Mapping[str, str]) -> None:
+    """Until cancelled. `addresses`: by the authority's fingerprint. No failure of one authority touches another."""
+    if not addresses:
+        return
+    async with new_client() as client, asyncio.TaskGroup() as group:
+        group.create_task(_tend(stamps))
+        for fingerprint, address in addresses.items():
+            group.create_task(_keep_asking(stamps, client, fingerprint, address))
+
+
+def new_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=3.0))
+
+
+async def _tend(stamps: Stamps) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(stamps.tend)
+        except VidneError as error:
+            log.error("stamps_not_tended", code=error.code)
+        except Exception as error:  # noqa: BLE001 - nobody would notice that the queue is tended no more
+            log.error("stamps_not_tended", error=type(error).__name__)
+        await asyncio.sleep(TEND_EVERY_S)
+
+
+async def _keep_asking(stamps: Stamps, client: httpx.AsyncClient, fingerprint: str, address: str) -> None:
+    failures = 0
+    while True:
+        try:
+            await ask_all(stamps, client, fingerprint, address)
+            failures = 0
+        except VidneError as error:
+            failures += 1
+            log.warning("time_authority_not_asked", authority=fingerprint[:16], code=error.code)
+        except Exception as error:  # noqa: BLE001 - the others, and the next attempt, must outlive this one
+            failures += 1
+            log.error("time_authority_not_asked", authority=fingerprint[:16], error=type(error).__name__)
+        await asyncio.sleep(pause(failures))
+
+
+async def ask_all(stamps: Stamps, client: httpx.AsyncClient, fingerprint: str, address: str) -> int:
+    """One round: everything that is due, one after the other; how many stamps came of it. Raises OutOfReach."""
+    obtained = 0
+    for question in await asyncio.to_thread(stamps.due, fingerprint):
+        asked = stamps.clock()
+        response = await _ask(client, address, question)
+        obtained += await asyncio.to_thread(stamps.answered, question, response, asked)
+    return obtained
+
+
+async def _ask(client: httpx.AsyncClient, address: str, question: Question) -> bytes:
+    """The response, unchecked and at most one byte too large. Raises OutOfReach."""
+    headers = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with client.stream("POST", address, content=question.request, headers=headers) as reply:
+                if reply.status_code != httpx.codes.OK:
+                    raise OutOfReach(f"the authority answers {reply.status_code}", code="time-authority-out-of-reach")
+                body = bytearray()
+                async for chunk in reply.aiter_bytes(8192):
+                    body += chunk
+                    if len(body) > MAX_RESPONSE:
+                        break
+                return bytes(body[: MAX_RESPONSE + 1])
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        raise OutOfReach("the authority does not answer", code="time-authority-out-of-reach") from error

@@ -1,0 +1,98 @@
+"""The stamps of one interview as they lie in the vault: what goes into a copy of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from evidence_store.canonical import parse
+from evidence_store.custody import Verb
+from evidence_store.database.schema import CustodyEventRow, LedgerCheckpointRow, StampRow, StampWantRow, TakeRow
+from evidence_store.ledger.checkpoint import Checkpoint
+from evidence_store.ledger.ledger import Ledger
+from evidence_store.stamps.keeper import authority_name
+from evidence_store.stamps.subjects import Kind, checkpoint_size
+from evidence_store.vault.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A stamp and its renewals. `name`: of what they are about, as in the vault; `data`: the bytes of a head, which lie
+    nowhere else. `links`: the authority's fingerprint and the response, first to last."""
+
+    kind: Kind
+    name: str
+    data: bytes | None
+    chain: str
+    links: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """A stamp that was there before a take began: over a checkpoint `note` of the ledger, and entered into the ledger
+    (`body`) that the checkpoint in the take's start covers (`proof`, a tlog-proof whose extra data is the nonce)."""
+
+    enrolment: str
+    take: int
+    authority: str
+    response: bytes
+    note: bytes
+    body: bytes
+    proof: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """`authorities`: certificates (PEM, anchor first) by the anchor's fingerprint. `before`: at most one a take."""
+
+    chains: tuple[Chain, ...] = ()
+    authorities: Mapping[str, bytes] = field(default_factory=dict)
+    before: tuple[Before, ...] = ()
+
+
+def stamps_of(session: Session, vault: Vault, ledger: Ledger, interview: str) -> Collected:
+    """Every stamp about the interview's takes and manifests, and the last before each take.
+
+    Raises NotFound, ChainBroken where the vault lost one.
+    """
+    query = select(StampWantRow, StampRow).join(StampRow, StampRow.want_id == StampWantRow.id)
+    query = query.where(StampWantRow.interview_id == interview, StampRow.obtained_at.is_not(None))
+    chains: dict[tuple[int, str], list[tuple[StampWantRow, StampRow]]] = {}
+    for wanted, row in session.execute(query.order_by(StampWantRow.id, StampRow.chain, StampRow.number)):
+        chains.setdefault((wanted.id, row.chain), []).append((wanted, row))
+    found: list[Chain] = []
+    before = tuple(_before(session, vault, ledger, interview))
+    authorities = {each: vault.get(authority_name(each)) for each in {one.authority for one in before}}
+    for (_, chain), rows in chains.items():
+        wanted = rows[0][0]
+        links = tuple((row.authority, vault.get(row.object_name or "", row.sha256)) for _, row in rows)
+        authorities |= {each: vault.get(authority_name(each)) for each, _ in links if each not in authorities}
+        found.append(Chain(Kind(wanted.kind), wanted.name, wanted.data, chain, links))
+    return Collected(tuple(found), authorities, before)
+
+
+def _before(session: Session, vault: Vault, ledger: Ledger, interview: str) -> Iterator[Before]:
+    query = select(TakeRow).where(TakeRow.interview_id == interview, TakeRow.start_object.is_not(None))
+    for take in session.scalars(query.order_by(TakeRow.enrolment, TakeRow.n)):
+        note = parse(vault.get(take.start_object or ""))["record"]["checkpoint"]
+        row = None if note is None else _last_before(session, Checkpoint.open(note.encode(), ledger.verifier).size)
+        if row is None:
+            continue
+        entry, details = ledger.entry(session, row.ledger_position), parse(row.details.encode())
+        stamped = session.get(LedgerCheckpointRow, checkpoint_size(details["about"]))
+        if stamped is not None and entry.body is not None:
+            response = vault.get(details["object"], bytes.fromhex(details["stamp"]))
+            proof = ledger.prove_in(session, entry.index, note.encode()).write()
+            yield Before(take.enrolment, take.n, details["authority"], response, stamped.note, entry.body, proof)
+
+
+def _last_before(session: Session, size: int) -> CustodyEventRow | None:
+    """The last stamp over a checkpoint that a ledger of this size holds: such a stamp is about nobody."""
+    query = select(CustodyEventRow).where(
+        CustodyEventRow.ledger_position < size, CustodyEventRow.verb == Verb.STAMP_OBTAINED.value,
+        CustodyEventRow.details.like(f'%"what":"{Kind.CHECKPOINT.value}"%'),
+    )  # fmt: skip
+    return session.scalars(query.order_by(CustodyEventRow.ledger_position.desc()).limit(1)).first()

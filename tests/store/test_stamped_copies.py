@@ -1,0 +1,166 @@
+"""From a delivered take to a checked copy with its stamps: store, copy desk and checker, by a real authority."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from api.desk.copies import CopyDesk
+from api.services import Account, CopyState
+from evidence_store.copies.stamps_before import check_before
+from evidence_store.copies.verify import Anchors, verify
+from evidence_store.custody import Actor, CustodyEvent, Verb
+from evidence_store.database.schema import CustodyEventRow
+from evidence_store.errors import ChainBroken, SignatureInvalid
+from evidence_store.ledger.checkpoint import Checkpoint
+from evidence_store.people import Role
+from evidence_store.sealing.check import Start, check_start
+from evidence_store.stamps.collected import Before, stamps_of
+from evidence_store.stamps.stamp import request
+from recorder.spool import TakeFolder
+from recorder.take import Order
+from tests.house import House, until
+from tests.stamping import DAY_NS, ask, quiet, recorded, stamped_house
+from tests.time_authority import TimeAuthority
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[TimeAuthority]:
+    with TimeAuthority(tmp_path / "authority") as made:
+        yield made
+
+
+@pytest.fixture
+def house(tmp_path: Path, authority: TimeAuthority) -> Iterator[House]:
+    made = stamped_house(tmp_path / "house", authority)
+    yield made
+    made.close()
+
+
+def unpacked(age_file: Path, key: pyrage.x25519.Identity, folder: Path) -> None:
+    pyrage.decrypt_file(str(age_file), str(folder / "copy.tar"), [key])
+    subprocess.run(["tar", "xf", "copy.tar"], cwd=folder, check=True, timeout=30)
+
+
+def script(house: House, bag: Path, fingerprint: str) -> tuple[int, str]:
+    done = subprocess.run(
+        ["sh", "verify.sh", house.store.authority.fingerprint],
+        cwd=bag, capture_output=True, text=True, check=False, timeout=60,
+        env={"PATH": "/usr/bin:/bin", "AUTHORITIES": fingerprint, "FFPROBE": "/bin/true"},
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+async def copied(house: House, order: Order, folder: Path) -> Path:
+    """A copy of the interview by the desk, opened and unpacked."""
+    store, key = house.store, pyrage.x25519.Identity.generate()
+    desk = CopyDesk(store.book, store.authority, store.keys, folder / "copies", "Børnehus", lambda: False)
+    desk.start()
+    try:
+        by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
+        copy = desk.request(order.interview.hex(), by, "Til prøve", str(key.to_public()))
+        await until(lambda: desk.status(copy).state in (CopyState.READY, CopyState.FAILED), 60)
+        assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
+    finally:
+        desk.stop()
+    unpacked(folder / "copies" / f"{copy}.tar.age", key, folder)
+    return folder / f"vidne-kopi-{copy}"
+
+
+async def test_a_copy_carries_every_stamp_of_its_interview_and_no_other(
+    house: House, authority: TimeAuthority, tmp_path: Path
+) -> None:
+    recorded(house, house.interview())
+    assert await ask(house, authority) == 5
+    order = house.interview()
+    recorded(house, order)
+    assert await ask(house, authority) == 4
+    bag = await copied(house, order, tmp_path)
+    (fingerprint,) = house.store.stamps.authorities
+    report = verify(bag, Anchors(house.store.authority.fingerprint, time_authorities=(fingerprint,)))
+    assert report.ok, report.failures
+    said = next(each.detail for each in report.checks if each.name == "time")
+    assert said.startswith("5 stamps: 5 by 'Test time authority root'")
+    code, words = script(house, bag, fingerprint)
+    assert words.count(".json fandtes 20") == 3, words
+    assert words.count("hovedbogen før optagelsen fandtes 20") == 1
+    assert code == 0, words
+    assert "take 2 began after 20" in said
+    for each in ("tsr", "txt", "json", "tlog-proof"):
+        (path,) = (bag / "evidence/stamps").glob(f"before-*-2.{each}")
+        data = path.read_bytes()
+        path.write_bytes(data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+        if each in ("tsr", "txt"):
+            assert "FEJL  tidsstemplet evidence/stamps/before-" in script(house, bag, fingerprint)[1]
+        assert "time" in {check.name for check in verify(bag, Anchors(house.store.authority.fingerprint)).failures}
+        path.write_bytes(data)
+
+
+async def test_32_a_recording_that_is_dated_back_contradicts_the_stamp_before_it_in_the_copy_alone(
+    house: House, authority: TimeAuthority, tmp_path: Path
+) -> None:
+    recorded(house, house.interview())
+    await ask(house, authority)
+    order = house.interview()
+    recorded(house, order, began=quiet(time.time_ns() - DAY_NS))
+    report = verify(await copied(house, order, tmp_path), Anchors(house.store.authority.fingerprint))
+    (failed,) = report.failures
+    assert failed.name == "time"
+    assert "before a stamp that it follows" in failed.detail
+
+
+def start_of(house: House, take: TakeFolder) -> Start:
+    data = house.store.book.vault.get(f"takes/{take.enrolment.hex()}/{take.take:06d}/start.json")
+    return check_start(data, house.store.authority.root)
+
+
+async def test_a_stamp_before_a_take_is_proven_in_that_takes_own_checkpoint(
+    house: House, authority: TimeAuthority
+) -> None:
+    recorded(house, house.interview())
+    await ask(house, authority)
+    second = house.interview()
+    starts = [start_of(house, recorded(house, second)), start_of(house, recorded(house, house.interview()))]
+    ledger, known = house.store.authority.ledger, next(iter(house.store.stamps.authorities.values()))
+    with house.store.book.reading() as session:
+        (before,) = stamps_of(session, house.store.book.vault, house.store.book.ledger, second.interview.hex()).before
+    assert abs(check_before(before, starts[0], ledger, known) - time.time_ns()) < DAY_NS
+    with pytest.raises(ChainBroken, match="not proven in the checkpoint"):
+        check_before(before, starts[1], ledger, known)
+    with pytest.raises(ChainBroken, match="not that of the stamp"):
+        check_before(dataclasses.replace(before, response=before.response + b" "), starts[0], ledger, known)
+
+
+async def test_a_store_that_enters_a_stamp_of_its_own_is_not_believed(house: House, authority: TimeAuthority) -> None:
+    """It holds the ledger's key, and says that a stamp was obtained that no authority gave."""
+    book = house.store.book
+    recorded(house, house.interview())
+    with book.reading() as session:
+        note = book.ledger.latest_checkpoint(session)
+    assert note is not None
+    forged = TimeAuthority(authority.folder / "forged", authority.name)
+    response = forged.reply(request(note).der)
+    size = Checkpoint.open(note, book.ledger.verifier).size
+    ((fingerprint, known),) = house.store.stamps.authorities.items()
+    details = {
+        "about": f"ledger/checkpoints/{size:012d}", "authority": fingerprint,
+        "stamp": hashlib.sha256(response).hexdigest(), "what": "checkpoint",
+    }  # fmt: skip
+    event = CustodyEvent(Verb.STAMP_OBTAINED, time.time_ns(), Actor.store(), details=details)
+    book.record(event)
+    order = house.interview()
+    take = recorded(house, order)
+    start = start_of(house, take)
+    with book.reading() as session:
+        index = session.query(CustodyEventRow).filter_by(id=event.id).one().ledger_position
+        proof = book.ledger.prove_in(session, index, start.record["checkpoint"].encode()).write()
+    lie = Before(take.enrolment.hex(), take.take, fingerprint, response, note, event.body(), proof)
+    with pytest.raises(SignatureInvalid, match="no authority that is known"):
+        check_before(lie, start, house.store.authority.ledger, known)
