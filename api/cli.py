@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from api.commands.recovery import recovery
+from api.commands.settled import Data, settled
 
 app = typer.Typer(
     name="vidne",
@@ -16,26 +19,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(recovery)
 
-Data = Annotated[Path | None, typer.Option("--data", help="Folder in which everything is kept.")]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Room profile: a name that comes with Vidne, or a file.")
 ]
-
-
-def _settings(**given: Any) -> Any:
-    """Settings, or exit 2 with what is wrong in them."""
-    from pydantic import ValidationError
-
-    from api.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for each in error.errors():
-            where = ".".join(str(part) for part in each["loc"]) or "settings"
-            typer.echo(f"{where}: {each['msg'].removeprefix('Value error, ')}", err=True)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -48,9 +36,9 @@ def room(
     from api.processes.house import run_house
 
     if code:
-        typer.echo(_settings(data=data, profile=profile).room_code())
+        typer.echo(settled(data=data, profile=profile).room_code())
         return
-    run_house(_settings(data=data, profile=profile), room=True, web=False)
+    run_house(settled(data=data, profile=profile), room=True, web=False)
 
 
 @app.command()
@@ -58,7 +46,7 @@ def api(data: Data = None, profile: Profile = None) -> None:
     """Run the web application alone: people, interviews, intake, vault, ledger, copies."""
     from api.processes.house import run_house
 
-    run_house(_settings(data=data, profile=profile), room=False, web=True)
+    run_house(settled(data=data, profile=profile), room=False, web=True)
 
 
 @app.command()
@@ -71,7 +59,7 @@ def serve(
     """Run a whole house on one machine: room node and web application, restarted when they die."""
     from api.processes.house import run_house
 
-    run_house(_settings(data=data, profile=profile, host=host, port=port), room=True, web=True)
+    run_house(settled(data=data, profile=profile, host=host, port=port), room=True, web=True)
 
 
 @app.command()
@@ -83,7 +71,7 @@ def demo(
     """Run everything on loopback with a simulated room and invented people."""
     from api.processes.demo import run_demo
 
-    run_demo(_settings(data=data, port=port, demo=True), reset=reset)
+    run_demo(settled(data=data, port=port, demo=True), reset=reset)
 
 
 @app.command()
@@ -172,7 +160,7 @@ def audit(
     from evidence_store.errors import OutOfReach
 
     try:
-        store = open_store(_settings(data=data))
+        store = open_store(settled(data=data))
     except OutOfReach as error:
         typer.echo(f"The vault cannot be reached, so nothing was checked: {error}.", err=True)
         raise typer.Exit(2) from None
@@ -191,7 +179,7 @@ def audit(
 @app.command(hidden=True)
 def process(name: Annotated[str, typer.Argument()]) -> None:
     """One process of a house, as the supervisor starts it: recorder, monitor, watch or web."""
-    settings = _settings()
+    settings = settled()
     if name == "recorder":
         from api.processes.recorder import main as run
     elif name == "monitor":

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import structlog
@@ -21,6 +22,7 @@ from api.desk.interviews import InterviewDesk
 from api.desk.media import MediaDesk
 from api.desk.moments import moment
 from api.desk.room import RoomClient
+from api.desk.standing import standing_alarms
 from api.identity.passwords import Passwords
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import CameraName, DemoAccount, Services, WebSettings
@@ -150,7 +152,8 @@ def build_app(settings: Settings) -> FastAPI:
             accounts.add_demo(demo, passwords)
     recorder = _client(settings.recorder_url, secrets.token("room"), timeout=30.0)
     monitor = _client(settings.monitor_url, secrets.token("monitor"), timeout=10.0)
-    room = RoomClient(recorder, monitor, profile, accounts, book)
+    standing = tuple if settings.demo else partial(standing_alarms, settings.escrow_folder)
+    room = RoomClient(recorder, monitor, profile, accounts, book, standing)
     copies = CopyDesk(
         book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording
     )

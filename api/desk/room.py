@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import httpx
 from starlette.concurrency import run_in_threadpool
 
 from api.desk.accounts import DatabaseAccounts
 from api.desk.moments import moment
 from api.desk.room_state import room_state
-from api.services import Account, LiveReply, RoomState, Viewer
+from api.services import Account, Alarm, LiveReply, RoomState, Viewer
 from evidence_store.canonical import Record
 from evidence_store.errors import Conflict, NoSpace, OutOfReach, Refused, Unavailable, VidneError
 from evidence_store.ledger.book import Book
@@ -34,7 +37,10 @@ class RoomClient:
         profile: RoomProfile,
         accounts: DatabaseAccounts,
         book: Book,
+        standing: Callable[[], Sequence[Alarm]] = tuple,
     ) -> None:
+        """`standing`: the house's own alarms, asked each time that the room's are."""
+        self._standing = standing
         self._recorder = recorder
         self._monitor = monitor
         self._profile = profile
@@ -89,7 +95,8 @@ class RoomClient:
         described = await self.describe()
         now = moment(self._book.clock())
         viewers = await self._viewers()
-        return room_state(described, self._profile, now, viewers)
+        state = room_state(described, self._profile, now, viewers)
+        return replace(state, alarms=(*state.alarms, *self._standing()))
 
     async def _viewers(self) -> tuple[Viewer, ...]:
         """Who watches, by name; nobody when the monitor process is being started again."""

@@ -75,6 +75,7 @@ ALARMS: Final[dict[str, str]] = {
     "store-out-of-reach": "Lageret svarer ikke. Optagelsen fortsætter og ligger på rummets maskine.",
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
+    "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
 }
 
 OBSERVATION_ACTS: Final[dict[str, str]] = {
