@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from api.commands.recover import recover
 from api.commands.recovery import recovery
 from api.commands.settled import Data, settled
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(recovery)
+app.command()(recover)
 
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Room profile: a name that comes with Vidne, or a file.")

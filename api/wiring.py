@@ -30,7 +30,7 @@ from api.settings import Secrets, Settings
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
-from evidence_store.errors import OutOfReach, Tampered, VidneError
+from evidence_store.errors import OutOfReach, Tampered, Unavailable, VidneError
 from evidence_store.intake import Intake
 from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
@@ -95,6 +95,12 @@ def open_store(settings: Settings) -> Store:
     except OutOfReach:
         database.close()
         raise
+    try:
+        if not book.read_only:
+            authority.keep_certificates(book.vault)
+    except Unavailable as error:
+        # A full vault or a refused one: the next start puts them there.
+        log.error("certificates_not_in_vault", code=error.code)
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),

@@ -22,8 +22,13 @@ from evidence_store.durable import write_durably
 from evidence_store.errors import InvalidInput
 from evidence_store.ledger.checkpoint import NoteSigner
 from evidence_store.sealing import certificates as certs
+from evidence_store.vault.vault import Vault
 
 KEY_ENCRYPTION_KEY_SIZE = 32
+
+CERTIFICATES = "certificates/"
+"""Where the vault keeps the store's certificates: SHA-256 of the DER, `.der`. They are all that a copy of the vault
+needs besides the root's fingerprint to be checked on an empty machine."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -45,6 +50,13 @@ class Authority:
     def fingerprint(self) -> str:
         """What has to be known beforehand, outside of any package: SHA-256 of the root certificate."""
         return certs.fingerprint(self.root)
+
+    def keep_certificates(self, vault: Vault) -> None:
+        """Puts root, store and ledger certificates into the vault, those that are not there. Raises Unavailable."""
+        for each in (self.root, self.store, self.store_ml_dsa, self.ledger):
+            name = f"{CERTIFICATES}{certs.fingerprint(each)}.der"
+            if not vault.exists(name):
+                vault.put(name, certs.to_der(each))
 
     def note_signer(self) -> NoteSigner:
         return NoteSigner(self.log_name, self.ledger_key)
