@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from api.commands.keys import keys
 from api.commands.recover import recover
 from api.commands.recovery import recovery
 from api.commands.settled import Data, settled
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(recovery)
+app.add_typer(keys)
 app.command()(recover)
 
 Profile = Annotated[

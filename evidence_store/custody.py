@@ -59,6 +59,7 @@ class Verb(StrEnum):
     DELIVERY_REFUSED = "recording:delivery:refused"
     DEVICE_ENROLLED = "device:enrolled"
     DEVICE_REVOKED = "device:revoked"
+    KEYS_ROTATED = "keys:rotated"
     VIEWER_JOINED = "live:viewer:joined"
     VIEWER_LEFT = "live:viewer:left"
     MEDIA_VIEWED = "media:viewed"

@@ -156,6 +156,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",
+    Verb.KEYS_ROTATED: "Nøglelagerets nøgle skiftet",
     Verb.VIEWER_JOINED: "Fulgte med i direkte visning",
     Verb.VIEWER_LEFT: "Forlod direkte visning",
     Verb.MEDIA_VIEWED: "Gennemsyn",
