@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     s3_keys: Path | None = Field(default=None, description="file: access key and secret key, a line each")
     s3_authority: Path | None = Field(default=None, description="PEM file for the server's certificate")
     s3_locked_days: int = Field(default=3650, ge=1, description="how long each object is locked")
+    retention_days: int = Field(default=3650, ge=0, description="how long an interview is kept before two may erase it")
     keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
     watch: bool = Field(default=True, description="watch over picture and sound, in a process of its own")
     demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")

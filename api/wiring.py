@@ -21,6 +21,7 @@ from api.desk.custody import CustodyDesk
 from api.desk.interviews import InterviewDesk
 from api.desk.media import MediaDesk
 from api.desk.moments import moment
+from api.desk.retention import RetentionDesk
 from api.desk.room import RoomClient
 from api.desk.standing import standing_alarms
 from api.identity.passwords import Passwords
@@ -30,6 +31,7 @@ from api.settings import Secrets, Settings
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
+from evidence_store.erasure import Erasure
 from evidence_store.errors import OutOfReach, Tampered, Unavailable, VidneError
 from evidence_store.intake import Intake
 from evidence_store.key_pools import KeyPools
@@ -163,6 +165,17 @@ def build_app(settings: Settings) -> FastAPI:
     copies = CopyDesk(
         book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording
     )
+
+    def forget(interview: str) -> None:
+        store.playback.forget(interview)
+        copies.forget_erased()
+
+    erasure = Erasure(book, store.keys, settings.retention_days, forget)
+    try:
+        erasure.finish()
+    except (VidneError, OSError) as error:
+        # Decided, in custody, and not done: nobody can open it meanwhile, and the next start tries again.
+        log.error("erasure_not_carried_out", error=type(error).__name__)
     services = Services(
         accounts=CustodianAccounts(book, accounts, passwords),
         interviews=InterviewDesk(book, store.authority, store.keys, store.sealing, room, profile.room),
@@ -172,6 +185,7 @@ def build_app(settings: Settings) -> FastAPI:
         copies=copies,
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         clock=lambda: moment(book.clock()),
+        retention=RetentionDesk(erasure),
     )
     router = intake_router(
         store.intake, store.sealing, store.pools, store.notes, secrets.token("delivery"), secrets.token("enrolment")

@@ -19,6 +19,7 @@ from evidence_store.canonical import parse
 from evidence_store.copies.cms import check_cms
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, TakeRow
+from evidence_store.erasure import check_erasures
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound, VidneError
 from evidence_store.intake import device_certificates, segment_name, segments_of, take_prefix
 from evidence_store.ledger import custody_log
@@ -70,6 +71,7 @@ class Audit:
     def _findings(self, session: Session) -> Iterator[Finding]:
         yield self._step("ledger", lambda: self._ledger(session))
         yield self._step("custody", lambda: f"{custody_log.verify_rows(session)} events agree with the ledger")
+        yield self._step("erasures", lambda: check_erasures(session))
         yield self._step("checkpoints", lambda: self._checkpoints(session))
         named = self._named(session)
         for enrolment in sorted(named):

@@ -147,7 +147,7 @@ class Intake:
                     "start": start.start_hash.hex(), "take": take,
                 }  # fmt: skip
                 entry.record(event_of(Verb.TAKE_STARTED, now, enrolment, interview, details))
-                if interview.state in (InterviewState.SEALED, InterviewState.AVAILABLE):
+                if interview.state in (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED):
                     alarm(entry.session, now, "take-after-seal", interview.room, {"enrolment": enrolment, "take": take})
                 begin(interview)
         return Acknowledgement(stored.name, stored.sha256)

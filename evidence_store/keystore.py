@@ -6,6 +6,7 @@ still. A seed is in escrow, durably, before its public half is released.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from evidence_store.authority import Authority
 from evidence_store.database.schema import InterviewRow, KeyWrapRow, LedgerHeadRow
-from evidence_store.durable import fsync_folder, write_durably
+from evidence_store.durable import destroy, fsync_folder, write_durably
 from evidence_store.errors import Conflict, NotFound, Tampered
 from evidence_store.sealing.keys import PrivateKey, PublicKey, escrow_info
 
@@ -53,6 +54,11 @@ class Escrow:
             file.flush()
             os.fsync(file.fileno())
         fsync_folder(self._folder)
+
+    def erase(self, interview: str) -> None:
+        """Overwrites and removes the deposit, if there is one; `durable.destroy` says what that is worth."""
+        with contextlib.suppress(FileNotFoundError):
+            destroy(self._folder / f"{interview}.seed")
 
     def recover(self, interview: str, recovery: PrivateKey) -> PrivateKey:
         """The seed, opened with the recovery key. Raises NotFound, CiphertextInvalid."""
@@ -102,11 +108,17 @@ class KeyStore:
             raise NotFound("the interview has no key yet", code="interview-key")
         return ReleasedKey(PublicKey(row.public_key), row.public_key_signature)
 
+    def erase_escrow(self, interview: str) -> None:
+        """The seed's deposit is gone, durably. Its wrap is the caller's to null, in the transaction that attests it."""
+        self._escrow.erase(interview)
+
     def open(self, session: Session, interview: str) -> PrivateKey:
         """The private key, checked against its public half. Raises NotFound where it was erased, Tampered, and
         Unavailable where its key-encryption key went just now: the row names another one by then."""
         wrap = session.get(KeyWrapRow, interview)
         row = session.get(InterviewRow, interview)
+        if wrap is not None and wrap.erased_at is not None:
+            raise NotFound("the interview was erased", code="erased")
         if wrap is None or row is None or wrap.wrapped_seed is None or row.public_key is None:
             raise NotFound("the interview's key is not here", code="interview-key")
         try:

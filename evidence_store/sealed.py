@@ -28,6 +28,8 @@ from evidence_store.sealing.check import check_start
 from evidence_store.sealing.journal import Ending, TrackEntry
 from evidence_store.sealing.manifest import Gap, TakeSummary, manifest, sign_manifest
 
+_SEALED: Final = (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED)
+
 Media = tuple[int, int] | None
 """UTC nanoseconds of a take's first and last media."""
 
@@ -123,7 +125,7 @@ class Sealing:
         with self._book.reading() as session:
             row = session.get(InterviewRow, interview_id)
             if row is None or row.state != InterviewState.ENDED:
-                return row is not None and row.state in (InterviewState.SEALED, InterviewState.AVAILABLE)
+                return row is not None and row.state in _SEALED
             takes = takes_of(session, interview_id)
             if not takes or unaccounted(session, takes) or self._one_before_is_missing(session, takes):
                 return False

@@ -25,6 +25,7 @@ INTERVIEW_STATES: Final[dict[str, str]] = {
     InterviewState.ENDED: "Afsluttet",
     InterviewState.SEALED: "Forseglet",
     InterviewState.AVAILABLE: "Klar til gennemsyn",
+    InterviewState.ERASED: "Slettet",
     InterviewState.RESERVED: "Nøgle til nødstart",
 }
 
@@ -143,6 +144,12 @@ VERBS: Final[dict[str, str]] = {
     Verb.INTERVIEW_ENDED: "Videoafhøring afsluttet",
     Verb.INTERVIEW_SEALED: "Videoafhøring forseglet",
     Verb.INTERVIEW_AVAILABLE: "Klar til gennemsyn",
+    Verb.INTERVIEW_HELD: "Spærret mod sletning",
+    Verb.INTERVIEW_RELEASED: "Spærring ophævet",
+    Verb.ERASURE_REQUESTED: "Sletning indstillet",
+    Verb.ERASURE_WITHDRAWN: "Sletteindstilling trukket tilbage",
+    Verb.ERASURE_APPROVED: "Sletning godkendt",
+    Verb.INTERVIEW_ERASED: "Slettet: nøglen er tilintetgjort",
     Verb.TAKE_STARTED: "Optagelse begyndt",
     Verb.TAKE_TESTED: "Prøve af optagelsen åbnet og kontrolleret",
     Verb.TAKE_TEST_FAILED: "Prøve af optagelsen kunne ikke åbnes",
