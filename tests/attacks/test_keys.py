@@ -340,12 +340,12 @@ def test_28_erased_by_two_nothing_opens_it_and_all_else_stands(kept: Kept) -> No
     manifest = [each.event.details for each in house.custody(Verb.INTERVIEW_SEALED)]
     kept.erase()
 
+    assert not any(each.start.interview.hex() == kept.id for each in house.store.playback._open.values())
     assert kept.found() == set()
     assert refusal(lambda: kept.plays(kept.take)) == "erased"
     assert refusal(lambda: house.private_key(kept.order)) == "erased"
     recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
     assert refusal(lambda: Escrow(house.folder / "escrow").recover(kept.id, recovery)) == "escrow"
-    assert not any(each.start.interview.hex() == kept.id for each in house.store.playback._open.values())
 
     (erased,) = house.custody(Verb.INTERVIEW_ERASED)
     assert erased.event.actor.name == BO.display_name
