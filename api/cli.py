@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from api.commands.device import device
 from api.commands.keys import keys
 from api.commands.recover import recover
 from api.commands.recovery import recovery
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(recovery)
 app.add_typer(keys)
+app.add_typer(device)
 app.command()(recover)
 
 Profile = Annotated[

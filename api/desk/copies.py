@@ -43,6 +43,7 @@ from evidence_store.keystore import KeyStore
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
 from evidence_store.people import Person, Role
+from evidence_store.revoking import read as revocations
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.manifest import SignedManifest
 
@@ -259,6 +260,11 @@ class CopyDesk:
                 recipient=Recipient(row.recipient, row.reason, person.display_name),
                 custody=[self._entry(session, each.index) for each in logged],
                 checkpoint=note,
+                revocations=[
+                    signed
+                    for enrolment in sorted({take.enrolment for take in takes_of(session, interview.id)})
+                    for signed in revocations(vault, enrolment)
+                ],
             )
 
     def _take(self, session: Session, take: TakeRow) -> TakeSource:

@@ -67,6 +67,7 @@ ALARMS: Final[dict[str, str]] = {
     "clock-step": "Maskinens ur er stillet under optagelsen.",
     "recovered": "Optagelsen blev afbrudt og er genoptaget i et nyt stykke.",
     "take-after-seal": "En forseglet afhøring fik endnu en optagelse. Kontakt den beviskædeansvarlige.",
+    "take-after-revocation": "En spærret maskine har afleveret en optagelse. Den gemmes og mærkes tvivlsom. Kontakt den beviskædeansvarlige.",  # noqa: E501
     "take-missing": "Et optagelsesnummer mangler.",
     "take-left-open": "En tidligere optagelse kunne ikke lukkes endnu. Det, der er optaget, er forseglet.",
     "spool-failing": "Rummets disk svarer med fejl. Det seneste venter i hukommelsen.",

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.sealing.manifest import SignedManifest
+from evidence_store.sealing.revocation import SignedRevocation
 
 COPY_SIGNATURE: Final = "vidne/v1/copy-signature"
 """Domain of the ML-DSA-65 signature over a package's tagmanifest."""
@@ -82,7 +83,8 @@ class Recipient:
 class CopySource:
     """Everything that a copy holds or is made with. `takes`: every take of the interview, in the manifest's order.
 
-    `checkpoint`: the latest signed checkpoint of the ledger, a note. `copy_id`: 16 random bytes.
+    `checkpoint`: the latest signed checkpoint of the ledger, a note. `copy_id`: 16 random bytes. `revocations`: those
+    of the takes' devices.
     """
 
     copy_id: bytes
@@ -99,6 +101,7 @@ class CopySource:
     recipient: Recipient
     custody: Sequence[CustodyEntry] = field(default_factory=tuple)
     checkpoint: bytes | None = None
+    revocations: Sequence[SignedRevocation] = field(default_factory=tuple)
 
 
 def take_label(position: int) -> str:

@@ -18,6 +18,7 @@ from typing import BinaryIO, Final
 from evidence_store.canonical import Record
 from evidence_store.copies.cms import check_cms
 from evidence_store.copies.opened import OpenedTake, is_media
+from evidence_store.copies.revocations import check_none_doubtful, check_revocation
 from evidence_store.copies.source import TakeSource, original_path, take_label
 from evidence_store.copies.survey import parse_manifest
 from evidence_store.durable import fsync_folder
@@ -29,6 +30,7 @@ from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import check, journal
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.sealing.manifest import check_ml_dsa
+from evidence_store.sealing.revocation import SignedRevocation
 
 PROVEN: Final = (
     "Every byte written was sealed by a device of this house, in this order, for this interview, and is as it was.",
@@ -100,6 +102,7 @@ class Rebuild:
         for position, (take, start) in enumerate(takes):
             self._take(take_label(position), take, start, private)
         self._step("manifest", lambda: self._manifest(signers, takes))
+        self._step("devices", lambda: self._devices(signers, takes))
         fsync_folder(self._out)
         return self._report
 
@@ -206,6 +209,22 @@ class Rebuild:
         self._agrees(stated, takes)
         return f"both signatures hold; {len(stated['takes'])} takes and {len(stated['gaps'])} gaps, as found"
 
+    def _devices(self, signers: copied.Signers, takes: list[tuple[TakeSource, check.Start]]) -> str:
+        """What this copy holds of revocations, and which takes that leaves doubtful."""
+        names = [name for name in self._vault.names("revocations") if name.endswith(".json")]
+        found = [
+            check_revocation(
+                SignedRevocation(*(self._vault.get(f"{name}{suffix}") for suffix in ("", ".p7s", ".mldsa65"))),
+                signers.issued(certs.STORE), signers.issued(certs.STORE_ML_DSA), signers.root,
+            )
+            for name in names
+        ]  # fmt: skip
+        closed = [
+            (take_label(at), take.enrolment, take.number, None if not take.close else _head(take.close))
+            for at, (take, _) in enumerate(takes)
+        ]
+        return check_none_doubtful(found, closed)
+
     def _agrees(self, stated: Record, takes: list[tuple[TakeSource, check.Start]]) -> None:
         """The manifest names the takes that were found, void numbers aside: they have neither start nor media."""
         if stated["interview"] != self._interview:
@@ -218,6 +237,11 @@ class Rebuild:
         ]
         if sorted(begun) != sorted(here) or len(here) != len(takes):
             raise ChainBroken("the manifest names other takes than this copy holds", code="manifest-mismatch")
+
+
+def _head(close: bytes) -> bytes | None:
+    text = journal.decode_envelope(close)[0]["head"]
+    return None if text is None else bytes.fromhex(text)
 
 
 class _Files:

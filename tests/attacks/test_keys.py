@@ -1,4 +1,4 @@
-"""Attacks on the store's keys: erasure and holds (28), rotation interrupted (29), what a stolen device makes (16)."""
+"""Attacks on the store's keys: an interview erased (28), the key-encryption key rotated (29)."""
 
 from __future__ import annotations
 

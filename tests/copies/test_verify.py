@@ -89,7 +89,7 @@ def test_ours_holds_on_folder_and_tar(made: Made) -> None:
         report = verify(path, Anchors(made.store.fingerprint), player=player)
         assert report.ok, failed(report)
         assert [check.name for check in report.checks] == [
-            "anchor", "certificates", "signatures", "files", "takes", "originals", "gaps", "custody", "player",
+            "anchor", "certificates", "signatures", "files", "takes", "devices", "originals", "gaps", "custody", "player",
         ]  # fmt: skip
 
 
