@@ -115,6 +115,33 @@ def check(
         _remove(folder / "recovery.key", private)
 
 
+@recovery.command()
+def find(
+    vault: Annotated[Path, typer.Option(help="A copy of the vault, or of its objects.")],
+    fingerprint: Annotated[str, typer.Option(help="SHA-256 of the house's root certificate, known from elsewhere.")],
+) -> None:
+    """Which interviews a copy of the vault holds: needs no key. Their takes' numbers are those on the receipts."""
+    from evidence_store.errors import VidneError
+    from evidence_store.identifiers import utc_text
+    from evidence_store.recovery import copied
+    from evidence_store.sealing.check import Start
+
+    try:
+        copy = copied.CopiedVault(vault)
+        found = list(copied.starts(copy, copied.signers(copy, fingerprint).root))
+    except VidneError as error:
+        _end(f"{error}.")
+    good = [start for _, start in found if isinstance(start, Start)]
+    for start in sorted(good, key=lambda each: each.utc_ns):
+        device = start.enrolment.hex()[:8]
+        room = start.record["room"]
+        typer.echo(f"{start.interview.hex()}  {utc_text(start.utc_ns)}  room {room}, take {start.take} of {device}")
+    for name, wrong in found:
+        if isinstance(wrong, VidneError):
+            typer.echo(f"FAIL {name}: {wrong} ({wrong.code})", err=True)
+    raise typer.Exit(0 if len(good) == len(found) else 1)
+
+
 def read_shares(files: list[Path] | None) -> list[PaperShare]:
     """Lists from files, or typed. Ends the command (2) where one is wrong and nobody is there to type it again."""
     return [*_shares(files, "Nothing was written.")]

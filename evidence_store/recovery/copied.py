@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from evidence_store.authority import CERTIFICATES
-from evidence_store.errors import ChainBroken, InvalidInput, NotFound, SignatureInvalid
+from evidence_store.errors import ChainBroken, InvalidInput, NotFound, SignatureInvalid, VidneError
 from evidence_store.ledger.checkpoint import Checkpoint, Note, NoteVerifier
 from evidence_store.sealing import certificates as certs
+from evidence_store.sealing.check import Start, check_start
 from evidence_store.vault.vault import check_name
 
 _CHECKPOINTS: Final = "ledger/checkpoints/"
@@ -81,6 +82,16 @@ def _certificates(vault: CopiedVault) -> Iterator[x509.Certificate]:
     for name in vault.names("interviews"):
         if name.endswith(".p7s"):
             yield from pkcs7.load_der_pkcs7_certificates(vault.get(name))
+
+
+def starts(vault: CopiedVault, root: x509.Certificate) -> Iterator[tuple[str, Start | VidneError]]:
+    """Every take's start record in the copy by its name, checked; or what is wrong with it."""
+    for name in vault.names("takes"):
+        if name.endswith("/start.json"):
+            try:
+                yield name, check_start(vault.get(name), root)
+            except VidneError as error:
+                yield name, error
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,17 +136,12 @@ class Rebuild:
     def _takes(self, signers: copied.Signers) -> list[tuple[TakeSource, check.Start]]:
         """The interview's takes in the order they were started. Raises NotFound where there are none."""
         found = []
-        for name in self._vault.names("takes"):
-            if not name.endswith("/start.json"):
-                continue
-            data = self._vault.get(name)
-            try:
-                start = check.check_start(data, signers.root)
-            except VidneError as error:
-                self._say(f"start {name.split('/')[2]}", False, f"{error} ({error.code})")
-                continue
-            if start.interview.hex() == self._interview:
-                found.append((self._source(PurePosixPath(name).parent.as_posix(), data, start), start))
+        for name, start in copied.starts(self._vault, signers.root):
+            if isinstance(start, VidneError):
+                self._say(f"start {name.split('/')[2]}", False, f"{start} ({start.code})")
+            elif start.interview.hex() == self._interview:
+                prefix = PurePosixPath(name).parent.as_posix()
+                found.append((self._source(prefix, self._vault.get(name), start), start))
         if not found:
             raise NotFound("no take of this interview is in this copy", code="take")
         return sorted(found, key=lambda each: (each[1].utc_ns, each[1].take))

@@ -128,6 +128,7 @@ def test_an_interview_plays_and_verifies_from_paper_and_copies_alone(left: Left)
         ran = left.run(line)
         assert ran.returncode == 0, f"{line}\n{ran.stdout}\n{ran.stderr}"
         said.append(ran.stdout)
+    assert said.pop(0).count(f"{left.interview}  20") == 2, "its two takes are found without any key"
     out = left.folder / "out"
     for name, clear in left.media.items():
         assert (out / name).read_bytes() == clear
