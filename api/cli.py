@@ -48,10 +48,21 @@ def room(
 
 
 @app.command()
-def api(data: Data = None, profile: Profile = None) -> None:
+def api(
+    data: Data = None,
+    profile: Profile = None,
+    ledger_key: Annotated[
+        bool, typer.Option("--ledger-key", help="Print the ledger's key, which witnesses are given, and end.")
+    ] = False,
+) -> None:
     """Run the web application alone: people, interviews, intake, vault, ledger, copies."""
     from api.processes.house import run_house
 
+    if ledger_key:
+        from api.wiring import ledger_key as key
+
+        typer.echo(key(settled(data=data, profile=profile)))
+        return
     run_house(settled(data=data, profile=profile), room=False, web=True)
 
 
@@ -73,11 +84,14 @@ def demo(
     data: Annotated[Path, typer.Option("--data", help="The demo's own data folder.")] = Path("data/demo"),
     reset: Annotated[bool, typer.Option("--reset", help="Throw the demo's data away first.")] = False,
     port: Annotated[int | None, typer.Option(help="Port of the web application.")] = None,
+    s3: Annotated[
+        bool, typer.Option("--s3", help="Keep everything a second time, in an S3 server with Object Lock.")
+    ] = False,
 ) -> None:
     """Run everything on loopback with a simulated room and invented people."""
     from api.processes.demo import run_demo
 
-    run_demo(settled(data=data, port=port, demo=True), reset=reset)
+    run_demo(settled(data=data, port=port, demo=True), reset=reset, s3=s3)
 
 
 @app.command()
@@ -112,6 +126,39 @@ def camera(
 
 
 @app.command()
+def witness(
+    data: Annotated[Path, typer.Option("--data", help="The witness's own folder: its key and its memory.")] = Path(
+        "data/witness"
+    ),
+    log: Annotated[
+        list[str] | None, typer.Option("--log", help="Key of a house's ledger to cosign, as it gives it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="At the first start: a name as in prosecution.example/w1.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. Beyond loopback TLS is needed.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 7810,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    check: Annotated[
+        Path | None, typer.Option("--check", help="Compare the checkpoint in a note or proof with the memory, and end.")
+    ] = None,
+) -> None:
+    """Witness other people's ledgers: remember how far each has come, and cosign only what continues it."""
+    from api.processes.witness import check_file, run_witness
+    from evidence_store.errors import InvalidInput
+    from evidence_store.ledger.checkpoint import NoteVerifier
+
+    if check is not None:
+        raise typer.Exit(0 if check_file(data, check) else 1)
+    try:
+        logs = [NoteVerifier.parse(each) for each in log or ()]
+    except InvalidInput as error:
+        typer.echo(f"--log: {error}.", err=True)
+        raise typer.Exit(2) from None
+    given = {"tls_certificate": tls_certificate, "tls_key": tls_key}
+    run_witness(settled(data=data, host=host, port=port, **given), logs, name)
+
+
+@app.command()
 def drill(
     data: Annotated[Path | None, typer.Option("--data", help="Folder for the drill; default: a temporary one.")] = None,
     fault: Annotated[
@@ -137,13 +184,23 @@ def verify(
     fingerprint: Annotated[
         str | None, typer.Option(help="SHA-256 of the store's root certificate, known from elsewhere than the package.")
     ] = None,
+    witness_keys: Annotated[
+        Path | None, typer.Option(help="File of witnesses' keys, one a line, known from elsewhere than the package.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check an evidence copy: no database, no network, no login. Exit 0 only if everything holds."""
     from evidence_store.copies.verify import Anchors
     from evidence_store.copies.verify import verify as check
+    from evidence_store.errors import InvalidInput
+    from evidence_store.ledger.cosignature import parse_verifier_keys
 
-    report = check(package, Anchors(fingerprint))
+    try:
+        keys = () if witness_keys is None else parse_verifier_keys(witness_keys.read_text())
+    except (InvalidInput, OSError) as error:
+        typer.echo(f"--witness-keys: {error}.", err=True)
+        raise typer.Exit(2) from None
+    report = check(package, Anchors(fingerprint, witnesses=keys))
     if as_json:
         checks = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.checks]
         typer.echo(json.dumps({"anchored": report.anchored, "checks": checks, "ok": report.ok}))
@@ -161,23 +218,29 @@ def audit(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rebuild and check everything from bytes: ledger, custody, checkpoints, every take, every manifest."""
+    from api.processes.house import require_witness_policy
     from api.wiring import open_store
     from evidence_store.audit import Audit, Finding
     from evidence_store.errors import OutOfReach
 
+    settings = settled(data=data)
+    require_witness_policy(settings)
     try:
-        store = open_store(settled(data=data))
+        store = open_store(settings)
     except OutOfReach as error:
         typer.echo(f"The vault cannot be reached, so nothing was checked: {error}.", err=True)
         raise typer.Exit(2) from None
 
     def tell(finding: Finding) -> None:
         if not as_json:
-            typer.echo(f"{'OK  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}")
+            mark = ("NOTE" if finding.weak else "OK  ") if finding.ok else "FAIL"
+            typer.echo(f"{mark} {finding.name}: {finding.detail}")
 
-    report = Audit(store.book, store.authority, tell).run()
+    report = Audit(store.book, store.authority, tell, store.witnessing).run()
     if as_json:
-        found = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.findings]
+        found = [
+            {"detail": each.detail, "name": each.name, "ok": each.ok, "weak": each.weak} for each in report.findings
+        ]
         typer.echo(json.dumps({"findings": found, "ok": report.ok}))
     raise typer.Exit(0 if report.ok else 1)
 
@@ -195,8 +258,10 @@ def process(name: Annotated[str, typer.Argument()]) -> None:
         from api.processes.watch import main as run
     elif name == "web":
         from api.processes.web import main as run
+    elif name == "objects":
+        from api.processes.object_server import main as run
     else:
-        raise typer.BadParameter("recorder, monitor, watch or web")
+        raise typer.BadParameter("recorder, monitor, watch, web or objects")
     run(settings)
 
 

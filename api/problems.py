@@ -166,6 +166,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "unavailable": Problem(
         503, "Det kan ikke lade sig gøre lige nu", "Intet er gået tabt.", "Vent et øjeblik, og prøv igen."
     ),
+    "ledger-vetoed": Problem(
+        503,
+        "Et vidne siger nej til beviskæden",
+        "Alt, hvad der er optaget, er sikret, og optagelser fortsætter. Der skrives intet nyt, før det er afklaret.",
+        "Kontakt den beviskædeansvarlige straks. Optag nye afhøringer fra rummets egen side.",
+    ),
     "no-space": Problem(
         507,
         "Lageret er fuldt",

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from api.store_state import StoreStatus
 from evidence_store.identifiers import CaseNumber
 from evidence_store.interview import InterviewState
 from evidence_store.people import Role
@@ -429,6 +430,23 @@ class Retention(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessState:
+    """A witness of the ledger: up to which size it stands for it (0: not at all yet), and by a cosignature of when.
+    `refused` is a code (`ledger-rolled-back`, `ledger-rewritten`) where it says no."""
+
+    name: str
+    covered: int
+    cosigned_at: datetime | None
+    late: bool
+    refused_at: datetime | None = None
+    refused: str | None = None
+
+
+class Witnesses(Protocol):
+    def states(self) -> Sequence[WitnessState]: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     accounts: Accounts
     interviews: Interviews
@@ -437,8 +455,11 @@ class Services:
     media: Media
     copies: Copies
     custody: Custody
+    store: StoreStatus
     clock: Callable[[], datetime]
     retention: Retention
+    witnesses: Witnesses | None = None
+    """None where no witness policy is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +485,8 @@ class WebSettings:
     `secure` is true when browsers reach it over TLS: cookies are then `__Host-`, and HSTS is sent. `hosts` are the
     names it answers to; `origins` the exact origins unsafe requests may come from. `body_limits` maps a path prefix to
     a greatest body in bytes, beside `body_limit` for everything else. `cameras` are those of the room profile, in the
-    order they are shown. `fingerprint` is that of the store's root certificate, which is given out beforehand.
+    order they are shown. `fingerprint` is that of the store's root certificate, which is given out beforehand;
+    `ledger_key` is the ledger's verifier key, which witnesses are given.
     """
 
     house: str = "Børnehus"
@@ -478,3 +500,4 @@ class WebSettings:
     body_limit: int = 64 * 1024
     body_limits: tuple[tuple[str, int], ...] = ()
     fingerprint: str = ""
+    ledger_key: str = ""

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from api.identity.room_code import new_code
 from evidence_store.durable import fsync_folder
+from evidence_store.ledger.policy import Policy
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
 
 
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(default=None, description="PEM file; needed beyond loopback")
     ice_addresses: list[str] = Field(default=["127.0.0.1"], description="addresses offered to cameras and viewers")
     ice_ports: tuple[int, int] | None = Field(default=None, description="UDP ports for media, first and last")
+    database: Path | None = Field(default=None, description="file: the address of a PostgreSQL database")
     spool_limit: int | None = Field(default=None, description="greatest size of the recorder's spool")
     vault_limit: int | None = Field(default=None, description="greatest size of the vault")
     s3_endpoint: str | None = Field(default=None, description="an S3 server with Object Lock that holds the vault")
@@ -43,6 +45,13 @@ class Settings(BaseSettings):
     s3_authority: Path | None = Field(default=None, description="PEM file for the server's certificate")
     s3_locked_days: int = Field(default=3650, ge=1, description="how long each object is locked")
     retention_days: int = Field(default=3650, ge=0, description="how long an interview is kept before two may erase it")
+    witnesses: Path | None = Field(default=None, description="TOML file: the policy of the ledger's witnesses")
+    second_vault: Path | None = Field(default=None, description="a folder that holds everything a second time")
+    second_s3_endpoint: str | None = Field(default=None, description="or an S3 server with Object Lock that does")
+    second_s3_bucket: str = Field(default="vidne", description="its bucket")
+    second_s3_keys: Path | None = Field(default=None, description="file: its access key and secret key, a line each")
+    second_s3_authority: Path | None = Field(default=None, description="PEM file for its server's certificate")
+    scrub_days: float = Field(default=30.0, gt=0, description="within how many days every stored copy is read once")
     keep: float = Field(default=72 * 3600.0, description="how long a delivered take stays on the recorder")
     watch: bool = Field(default=True, description="watch over picture and sound, in a process of its own")
     demo: bool = Field(default=False, description="invented people who sign in by password; loopback only")
@@ -63,10 +72,15 @@ class Settings(BaseSettings):
     def _safe_to_serve(self) -> Settings:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key go together: one of them is missing")
-        if (self.s3_endpoint is None) != (self.s3_keys is None):
-            raise ValueError("s3_endpoint and s3_keys go together: one of them is missing")
-        if self.s3_endpoint is not None and not self.s3_endpoint.startswith("https://"):
-            raise ValueError("s3_endpoint has to begin with https://")
+        for first, endpoint, keys in (
+            ("", self.s3_endpoint, self.s3_keys), ("second_", self.second_s3_endpoint, self.second_s3_keys),
+        ):  # fmt: skip
+            if (endpoint is None) != (keys is None):
+                raise ValueError(f"{first}s3_endpoint and {first}s3_keys go together: one of them is missing")
+            if endpoint is not None and not endpoint.startswith("https://"):
+                raise ValueError(f"{first}s3_endpoint has to begin with https://")
+        if self.second_vault is not None and self.second_s3_endpoint is not None:
+            raise ValueError("second_vault and second_s3_endpoint: there are two vaults at most, so one of these")
         beyond = not is_loopback(self.host)
         if beyond and not self.tls:
             raise ValueError("beyond loopback, tls_certificate and tls_key are needed: what is served is confidential")
@@ -98,12 +112,26 @@ class Settings(BaseSettings):
     def feed_path(self) -> Path:
         return self.run_folder / "feed.socket"
 
+    def database_address(self) -> str:
+        """SQLAlchemy's address of the store's database. Raises OSError, ValueError for another address in the file."""
+        if self.database is None:
+            return f"sqlite:///{(self.store_folder / 'vidne.sqlite').absolute()}"
+        address = self.database.read_text().strip()
+        if not address.startswith("postgresql://"):
+            raise ValueError(f"{self.database} has to hold one line, postgresql://user:password@host/name")
+        return address.replace("postgresql://", "postgresql+psycopg://", 1)
+
     def s3_credentials(self) -> tuple[str, str]:
         """Access key and secret key of `s3_keys`. Raises OSError, and ValueError for anything but two words."""
-        words = self.s3_keys.read_text().split() if self.s3_keys is not None else []
-        if len(words) != 2:
-            raise ValueError(f"{self.s3_keys} has to hold an access key and a secret key, a line each")
-        return words[0], words[1]
+        return _two_words(self.s3_keys)
+
+    def second_s3_credentials(self) -> tuple[str, str]:
+        """As `s3_credentials`, of `second_s3_keys`."""
+        return _two_words(self.second_s3_keys)
+
+    def witness_policy(self) -> Policy | None:
+        """Raises OSError, InvalidInput `witness-policy`."""
+        return None if self.witnesses is None else Policy.load(self.witnesses)
 
     @property
     def api_url(self) -> str:
@@ -136,6 +164,13 @@ class Settings(BaseSettings):
         """What a child process needs to have the same settings."""
         dumped = self.model_dump(mode="json", exclude_defaults=True)
         return {f"VIDNE_{name.upper()}": _as_text(value) for name, value in dumped.items() if value is not None}
+
+
+def _two_words(path: Path | None) -> tuple[str, str]:
+    words = path.read_text().split() if path is not None else []
+    if len(words) != 2:
+        raise ValueError(f"{path} has to hold an access key and a secret key, a line each")
+    return words[0], words[1]
 
 
 def _as_text(value: Any) -> str:

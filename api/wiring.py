@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 import structlog
@@ -24,23 +23,30 @@ from api.desk.moments import moment
 from api.desk.retention import RetentionDesk
 from api.desk.room import RoomClient
 from api.desk.standing import standing_alarms
+from api.desk.store import StoreDesk
+from api.desk.witnesses import WitnessDesk
 from api.identity.passwords import Passwords
+from api.long_work import LongWork
 from api.routes.intake import GREATEST_OBJECT, intake_router
-from api.services import CameraName, DemoAccount, Services, WebSettings
+from api.services import Alarm, CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
 from evidence_store.erasure import Erasure
 from evidence_store.errors import OutOfReach, Tampered, Unavailable, VidneError
+from evidence_store.holdings import Holdings
 from evidence_store.intake import Intake
+from evidence_store.kept import KeptVault
 from evidence_store.key_pools import KeyPools
 from evidence_store.keystore import Escrow, KeyStore
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.ledger import Ledger
+from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.people import Role
 from evidence_store.playback import Playback
 from evidence_store.room_notes import RoomNotes
+from evidence_store.scrub import Scrub
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.vault.canary import ProvenVault
@@ -74,23 +80,28 @@ class Store:
     notes: RoomNotes
     sealing: Sealing
     playback: Playback
+    scrub: Scrub
+    witnessing: Witnessing | None = None
 
 
 def open_store(settings: Settings) -> Store:
     """Opens the store, making what a first start lacks. Synchronous; brings the database up to date.
 
-    Raises OutOfReach when the vault does not answer.
+    Raises OutOfReach when the vault or the database does not answer; OSError and InvalidInput for a witness policy that
+    is none.
     """
+    policy = settings.witness_policy()
     now = datetime.datetime.now(datetime.UTC)
     folder = settings.store_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     authority = load_or_create(folder / "keys", now)
     if not (settings.escrow_folder / "recovery.pub").exists():
         _make_escrow(settings)
-    database = Database(f"sqlite:///{(folder / 'vidne.sqlite').absolute()}")
-    database.migrate()
+    database = Database(settings.database_address())
     try:
-        book = Book(database, Ledger(authority.note_signer()), _vault(settings), time.time_ns)
+        database.migrate()
+        vault = KeptVault(Holdings(database, time.time_ns), list(_vaults(settings)))
+        book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
         book.check_remembered()
     except Tampered:
         pass  # logged, and read-only from here on: what is stored can still be looked at and audited
@@ -106,17 +117,35 @@ def open_store(settings: Settings) -> Store:
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
-        Sealing(book, authority), Playback(book, authority, keys),
+        Sealing(book, authority), Playback(book, authority, keys), Scrub(book, vault),
+        witnessing=None if policy is None else Witnessing(book, policy),
     )  # fmt: skip
 
 
-def _vault(settings: Settings) -> Vault:
+def ledger_key(settings: Settings) -> str:
+    """The verifier key that the house's ledger is checked by, as witnesses are given it."""
+    now = datetime.datetime.now(datetime.UTC)
+    return str(load_or_create(settings.store_folder / "keys", now).note_signer().verifier)
+
+
+def _vaults(settings: Settings) -> Iterator[Vault]:
+    """The first, and the second where there is one."""
+    kept, limit = datetime.timedelta(days=settings.s3_locked_days), settings.vault_limit
     if settings.s3_endpoint is None:
-        return DiskVault(settings.store_folder / "vault", settings.vault_limit)
-    bucket = Bucket(
-        settings.s3_endpoint, settings.s3_bucket, *settings.s3_credentials(), authority=settings.s3_authority
-    )
-    return ProvenVault(bucket, datetime.timedelta(days=settings.s3_locked_days), limit=settings.vault_limit)
+        yield DiskVault(settings.store_folder / "vault", limit)
+    else:
+        first = Bucket(
+            settings.s3_endpoint, settings.s3_bucket, *settings.s3_credentials(), authority=settings.s3_authority
+        )
+        yield ProvenVault(first, kept, limit=limit)
+    if settings.second_vault is not None:
+        yield DiskVault(settings.second_vault, limit)
+    elif settings.second_s3_endpoint is not None:
+        second = Bucket(
+            settings.second_s3_endpoint, settings.second_s3_bucket, *settings.second_s3_credentials(),
+            authority=settings.second_s3_authority,
+        )  # fmt: skip
+        yield ProvenVault(second, kept, limit=limit)
 
 
 def _make_escrow(settings: Settings) -> None:
@@ -130,7 +159,7 @@ def _make_escrow(settings: Settings) -> None:
     Escrow.create(settings.escrow_folder, recovery.public_key())
 
 
-def web_settings(settings: Settings, fingerprint: str) -> WebSettings:
+def web_settings(settings: Settings, fingerprint: str, ledger_key: str) -> WebSettings:
     profile = settings.room_profile()
     scheme = "https" if settings.tls else "http"
     names = tuple(dict.fromkeys(("127.0.0.1", "localhost", settings.host, *settings.names)))
@@ -145,6 +174,7 @@ def web_settings(settings: Settings, fingerprint: str) -> WebSettings:
         demo=DEMO_ACCOUNTS if settings.demo else (),
         body_limits=(("/intake/", GREATEST_OBJECT),),
         fingerprint=fingerprint,
+        ledger_key=ledger_key,
     )
 
 
@@ -160,11 +190,17 @@ def build_app(settings: Settings) -> FastAPI:
             accounts.add_demo(demo, passwords)
     recorder = _client(settings.recorder_url, secrets.token("room"), timeout=30.0)
     monitor = _client(settings.monitor_url, secrets.token("monitor"), timeout=10.0)
-    standing = tuple if settings.demo else partial(standing_alarms, settings.escrow_folder)
+    witnesses = None if store.witnessing is None else WitnessDesk(store.witnessing)
+
+    def standing() -> tuple[Alarm, ...]:
+        own = () if settings.demo else standing_alarms(settings.escrow_folder)
+        return (*own, *(() if witnesses is None else witnesses.alarms()))
+
     room = RoomClient(recorder, monitor, profile, accounts, book, standing)
     copies = CopyDesk(
-        book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording
-    )
+        book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording,
+        store.witnessing,
+    )  # fmt: skip
 
     def forget(interview: str) -> None:
         store.playback.forget(interview)
@@ -178,28 +214,44 @@ def build_app(settings: Settings) -> FastAPI:
         log.error("erasure_not_carried_out", error=type(error).__name__)
     services = Services(
         accounts=CustodianAccounts(book, accounts, passwords),
-        interviews=InterviewDesk(book, store.authority, store.keys, store.sealing, room, profile.room),
+        interviews=InterviewDesk(
+            book, store.authority, store.keys, store.sealing, room, profile.room, store.witnessing
+        ),
         room=room,
         live=room,
         media=MediaDesk(book, store.playback),
         copies=copies,
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
+        store=StoreDesk(book),
         clock=lambda: moment(book.clock()),
         retention=RetentionDesk(erasure),
+        witnesses=witnesses,
     )
     router = intake_router(
         store.intake, store.sealing, store.pools, store.notes, secrets.token("delivery"), secrets.token("enrolment")
     )
-    app = create_app(services, web_settings(settings, store.authority.fingerprint), [router])
+    known = web_settings(settings, store.authority.fingerprint, str(book.ledger.verifier))
+    app = create_app(services, known, [router])
+
+    long_work = LongWork(
+        settings.store_folder / "work.sqlite", store.scrub, scrub_days=settings.scrub_days, busy=room.recording
+    )
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
+        tasks = []
+        if witnesses is not None:
+            await witnesses.first()
+            tasks.append(asyncio.create_task(witnesses.run()))
         copies.start()
-        sealer = asyncio.create_task(_seal_what_is_left(store.sealing))
+        await asyncio.to_thread(long_work.start)
+        tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
         yield
-        sealer.cancel()
-        await asyncio.gather(sealer, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(copies.stop)
+        await asyncio.to_thread(long_work.stop)
         await recorder.aclose()
         await monitor.aclose()
         book.database.close()

@@ -20,15 +20,23 @@ from evidence_store.copies.cms import check_cms
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, TakeRow
 from evidence_store.erasure import check_erasures
-from evidence_store.errors import ChainBroken, InvalidInput, NotFound, VidneError
+from evidence_store.errors import ChainBroken, InvalidInput, NotFound, OutOfReach, VidneError
 from evidence_store.intake import device_certificates, segment_name, segments_of, take_prefix
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
+from evidence_store.ledger.witness_audit import audit_witnesses, cosigned_names
+from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.revoking import check_rows, known
+from evidence_store.scrub import DAMAGE, look
 from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.sealing.revocation import Revocation, doubt, said
+from evidence_store.vault.vault import Vault
+
+_SCAN = 500
+_TOLD = 5
+"""Objects that a finding names; the others it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,8 @@ class Finding:
     name: str
     ok: bool
     detail: str
+    weak: bool = False
+    """Nothing is wrong, and yet less is shown than could be: `detail` says what."""
 
 
 @dataclass(slots=True)
@@ -50,21 +60,30 @@ class AuditReport:
 
 
 class Audit:
-    """`tell` is called with each finding as it is made."""
+    """`tell` is called with each finding as it is made. `witnessing`: the witness policy, where there is one."""
 
-    def __init__(self, book: Book, authority: Authority, tell: Callable[[Finding], None] | None = None) -> None:
+    def __init__(
+        self,
+        book: Book,
+        authority: Authority,
+        tell: Callable[[Finding], None] | None = None,
+        witnessing: Witnessing | None = None,
+    ) -> None:
         self._book = book
         self._authority = authority
         self._tell = tell or (lambda finding: None)
         self._kept: list[str] = []
         self._remembered: list[str] = []
         self._revoked: list[Revocation] = []
+        self._witnessing = witnessing
+        self._cosigned: list[str] = []
 
     def run(self) -> AuditReport:
         report = AuditReport()
         # Before the database is looked at, so that what comes in meanwhile is not taken for something forgotten.
         self._kept = [kept.name for kept in self._book.vault.list("takes/")]
         self._remembered = [kept.name for kept in self._book.vault.list("ledger/checkpoints/")]
+        self._cosigned = cosigned_names(self._book)
         with self._book.reading() as session:
             for finding in self._findings(session):
                 report.findings.append(finding)
@@ -72,11 +91,17 @@ class Audit:
         return report
 
     def _findings(self, session: Session) -> Iterator[Finding]:
+        yield self._administrators()
+        if len(self._book.vault.vaults) > 1:
+            for number, vault in enumerate(self._book.vault.vaults, start=1):
+                yield self._step(f"vault {number}", partial(self._vault, vault))
         yield self._step("ledger", lambda: self._ledger(session))
         yield self._step("custody", lambda: f"{custody_log.verify_rows(session)} events agree with the ledger")
         yield self._step("erasures", lambda: check_erasures(session))
         yield self._step("checkpoints", lambda: self._checkpoints(session))
         yield self._step("revocations", lambda: self._revocations(session))
+        witnesses = partial(audit_witnesses, session, self._book, self._witnessing, self._cosigned)
+        yield self._step("witnesses", witnesses)
         named = self._named(session)
         for enrolment in sorted(named):
             yield self._step(f"numbers {enrolment[:8]}", partial(self._numbers, session, enrolment, named[enrolment]))
@@ -95,6 +120,36 @@ class Audit:
         except (ValueError, TypeError, LookupError) as error:
             # A row or an object edited into something that nothing here expects: found, and the audit goes on.
             return Finding(name, False, f"cannot be read: {type(error).__name__} (unreadable)")
+
+    def _administrators(self) -> Finding:
+        """Whether the loss of one place, or the will of one administrator, reaches every copy."""
+        whose = [vault.administrator for vault in self._book.vault.vaults]
+        if len(whose) == 1:
+            return Finding("vaults", True, f"one vault only, under {whose[0]}: there is no second copy", weak=True)
+        if len(set(whose)) == 1:
+            detail = f"two vaults under one administrator ({whose[0]}): who can take the one can take the other"
+            return Finding("vaults", True, detail, weak=True)
+        return Finding("vaults", True, f"two vaults under different hands: {' and '.join(whose)}")
+
+    def _vault(self, vault: Vault) -> str:
+        """Every copy that this vault ought to hold, read whole."""
+        copies, lacking, wrong, after = 0, 0, list[str](), ""
+        holdings = self._book.vault.holdings
+        while following := holdings.after(after, _SCAN):
+            after = following[-1].name
+            for stored in following:
+                looked = look([vault], stored)
+                if looked.away:
+                    raise OutOfReach("the vault does not answer", code="vault-out-of-reach")
+                known = looked.wrong and holdings.lacked_by(stored.name).get(vault.identity, "object") not in DAMAGE
+                copies, lacking = copies + (not looked.wrong), lacking + bool(known)
+                if looked.wrong and not known:
+                    wrong.append(f"{stored.name} ({'gone' if looked.wrong[vault.identity] == 'object' else 'altered'})")
+        if wrong:
+            more = f" and {len(wrong) - _TOLD} more" if len(wrong) > _TOLD else ""
+            raise ChainBroken(f"not what was stored: {', '.join(wrong[:_TOLD])}{more}", code="object-altered")
+        behind = f"; {lacking} not brought there yet" if lacking else ""
+        return f"{copies} copies read, each as it was stored{behind}"
 
     def _ledger(self, session: Session) -> str:
         found = self._book.ledger.verify_all(session)

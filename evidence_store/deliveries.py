@@ -118,7 +118,7 @@ def event_of(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None
     )
 
 
-def alarm(session: Session, at: int, code: str, room: str, details: Record) -> bool:
+def alarm(session: Session, at: int, code: str, room: str | None, details: Record) -> bool:
     """Raises an alarm. False where the same one stands already."""
     text = canonical(details).decode()
     same = select(AlarmRow.id).where(AlarmRow.code == code, AlarmRow.details == text, AlarmRow.cleared_at.is_(None))
@@ -126,6 +126,20 @@ def alarm(session: Session, at: int, code: str, room: str, details: Record) -> b
         return False
     session.add(AlarmRow(at=at, code=code, room=room, details=text))
     return True
+
+
+def standing(session: Session, code: str | None = None) -> list[AlarmRow]:
+    """Alarms that nobody and nothing has cleared, the oldest first; of one code, where it is given."""
+    query = select(AlarmRow).where(AlarmRow.cleared_at.is_(None)).order_by(AlarmRow.id)
+    return list(session.scalars(query if code is None else query.where(AlarmRow.code == code)))
+
+
+def clear(session: Session, at: int, code: str, details: Record) -> None:
+    """What the alarm spoke of is over."""
+    text = canonical(details).decode()
+    for row in standing(session, code):
+        if row.details == text:
+            row.cleared_at = at
 
 
 def nanoseconds(value: object, otherwise: int) -> int:

@@ -1,4 +1,4 @@
-"""Seals an interview: when every take is closed and stored, the manifest over them is made, signed and put away.
+"""Seals an interview: when every vault holds every take, closed, the manifest over them is made, signed and put away.
 
 Cheap however long the interview was: everything it says was checked and noted down as the takes came in.
 """
@@ -22,7 +22,7 @@ from evidence_store.database.schema import CustodyEventRow, DeviceRow, Interview
 from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict
 from evidence_store.identifiers import InterviewId
-from evidence_store.intake import segments_of
+from evidence_store.intake import outermost, segments_of, take_prefix
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
 from evidence_store.revoking import of_takes
@@ -84,7 +84,7 @@ def unaccounted(session: Session, takes: list[TakeRow]) -> list[tuple[str, int]]
 
 
 def media_span(take: TakeRow, segments: list[SegmentRow], tracks: list[TrackEntry]) -> Media:
-    """First and last media of a take. None where it has none."""
+    """First and last media of a take. None where it has none. `segments`: all, or `outermost`."""
     scale = {track.index: track.timescale for track in tracks}
     spans = [
         (media["from"] * 10**9 // scale[media["track"]], media["to"] * 10**9 // scale[media["track"]])
@@ -120,7 +120,8 @@ class Sealing:
         self._one = threading.Lock()
 
     def seal(self, interview_id: str) -> bool:
-        """True when the interview is sealed now or was before; False while a take is still on its way."""
+        """True when the interview is sealed now or was before; False while a take, or a second copy of anything of
+        it, is still on its way."""
         with self._one:
             return self._seal(interview_id)
 
@@ -132,9 +133,13 @@ class Sealing:
             takes = takes_of(session, interview_id)
             if not takes or unaccounted(session, takes) or self._one_before_is_missing(session, takes):
                 return False
+            if not self._book.vault.complete([f"{take_prefix(take.enrolment, take.n)}/" for take in takes]):
+                return False
             number = self._next_number(interview_id, takes)
             data = self._manifest(session, interview_id, takes, number)
         name, digest = self._store(interview_id, number, data)
+        if not self._book.vault.complete([name]):
+            return False
         with self._book.writing() as entry:
             row = entry.session.get_one(InterviewRow, interview_id)
             if row.state != InterviewState.ENDED:
@@ -201,14 +206,16 @@ class Sealing:
         stretches: list[Stretch] = []
         tracks: dict[tuple[str, int], dict[int, str]] = {}
         for take in takes:
-            segments, span = segments_of(session, take.enrolment, take.n), None
+            (count, outer), span = outermost(session, take.enrolment, take.n), None
             if take.start_object is not None:
                 start = check_start(self._book.vault.get(take.start_object), self._authority.root)
                 tracks[take.enrolment, take.n] = {track.index: track.id for track in start.tracks}
-                span = media_span(take, segments, start.tracks)
-                crashed = take.ended_how != Ending.STOPPED
-                stretches.append((take, span, track_ends(take, segments, start.tracks) if crashed else {}))
-            summaries.append(_summary(take, segments, span))
+                span = media_span(take, outer, start.tracks)
+                ends = {}
+                if take.ended_how != Ending.STOPPED:
+                    ends = track_ends(take, segments_of(session, take.enrolment, take.n), start.tracks)
+                stretches.append((take, span, ends))
+            summaries.append(_summary(take, count, span))
         revoked = of_takes(session, self._book.vault, self._authority, takes)
         summaries = [replace(each, doubtful=_doubtful(each, revoked)) for each in summaries] if revoked else summaries
         gaps = [*_between(stretches), *_declared(session, interview_id, tracks)]
@@ -220,7 +227,7 @@ def manifest_name(interview_id: str, number: int) -> str:
     return f"interviews/{interview_id}/manifest-{number:03d}.json"
 
 
-def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSummary:
+def _summary(take: TakeRow, segments: int, span: Media) -> TakeSummary:
     return TakeSummary(
         enrolment=bytes.fromhex(take.enrolment),
         take=take.n,
@@ -228,7 +235,7 @@ def _summary(take: TakeRow, segments: list[SegmentRow], span: Media) -> TakeSumm
         close=take.close_hash or b"",
         head=take.head,
         how=take.ended_how or "",
-        segments=len(segments),
+        segments=segments,
         ticks=0 if take.last_t is None else take.last_t + 1,
         first_media_utc_ns=None if span is None else span[0],
         last_media_utc_ns=None if span is None else span[1],

@@ -10,11 +10,24 @@ import pytest
 from recorder.spool import Spool
 from recorder.take import Order
 from tests.house import House
+from tests.postgres import Cluster, postgres
+
+BOTH_DATABASES = pytest.mark.parametrize("house", ["sqlite", "postgresql"], indirect=True)
+"""For tests whose house is to stand on either."""
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One PostgreSQL for all tests of a process."""
+    with postgres(tmp_path_factory.mktemp("postgres") / "cluster") as running:
+        yield running
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """On SQLite; on PostgreSQL where a test asks for it by `BOTH_DATABASES`."""
+    kind = getattr(request, "param", "sqlite")
+    made = House(tmp_path, database=request.getfixturevalue("cluster").make_database() if kind != "sqlite" else None)
     yield made
     made.close()
 

@@ -68,6 +68,9 @@ class House:
 
     folder: Path
     vault_limit: int | None = None
+    witnesses: Path | None = None
+    database: str | None = None
+    """The address of a PostgreSQL database; None: SQLite in the folder."""
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -87,7 +90,13 @@ class House:
 
     def open(self) -> None:
         """Opens the store anew, as after a restart."""
-        self.store = open_store(Settings(data=self.folder, vault_limit=self.vault_limit))
+        file = None
+        if self.database is not None:
+            file = self.folder / "database"
+            file.write_text(self.database.replace("+psycopg", ""))
+        self.store = open_store(
+            Settings(data=self.folder, vault_limit=self.vault_limit, database=file, witnesses=self.witnesses)
+        )
 
     def close(self) -> None:
         self.store.book.database.close()
@@ -158,7 +167,7 @@ class House:
 
     def findings(self) -> dict[str, str]:
         """What an audit finds wrong, by name."""
-        report = Audit(self.store.book, self.store.authority).run()
+        report = Audit(self.store.book, self.store.authority, witnessing=self.store.witnessing).run()
         return {each.name: each.detail for each in report.findings if not each.ok}
 
     def app(self) -> FastAPI:

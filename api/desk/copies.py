@@ -42,6 +42,7 @@ from evidence_store.interview import InterviewState
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
+from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.people import Person, Role
 from evidence_store.revoking import read as revocations
 from evidence_store.sealed import takes_of
@@ -51,6 +52,8 @@ log = structlog.get_logger()
 
 CHUNK: Final = 1 << 18
 WAIT_SECONDS: Final = 0.5
+COVERED_WITHIN: Final = 10.0
+"""How long a copy waits for its witnesses to cosign the order for it; it is made all the same."""
 _STAGES: Final = {
     "check": (CopyState.VERIFYING, 0.0, 0.3),
     "render": (CopyState.RENDERING, 0.3, 0.6),
@@ -69,8 +72,11 @@ class CopyDesk:
         folder: Path,
         house: str,
         recording: Callable[[], bool],
+        witnessing: Witnessing | None = None,
     ) -> None:
-        """`recording()`: whether this machine is recording now; rendering waits for it to be over."""
+        """`recording()`: whether this machine is recording now; rendering waits for it to be over. `witnessing`: who
+        cosigns the checkpoints that a copy's entries are proven in."""
+        self._witnessing = witnessing
         self._book = book
         self._authority = authority
         self._keys = keys
@@ -236,7 +242,12 @@ class CopyDesk:
         with self._book.database.writing() as session:
             note = self._book.ledger.checkpoint(session, self._book.clock())
         self._book.keep(note)
+        witnessing, ledger = self._witnessing, self._book.ledger
+        if witnessing is not None and not witnessing.wait_covered(ledger.size_of(note), COVERED_WITHIN):
+            log.warning("copy_before_its_witnesses", copy=copy)
         with self._book.reading() as session:
+            latest = ledger.latest_checkpoint(session) or note
+            proving = [latest] if witnessing is None else witnessing.proving_notes(session)
             row = _copy(session, copy)
             interview = session.get_one(InterviewRow, row.interview_id)
             by = session.get_one(AccountRow, row.requested_by)
@@ -258,8 +269,8 @@ class CopyDesk:
                 ),
                 signer=StoreSigner(authority.store_key, authority.store_ml_dsa_key),
                 recipient=Recipient(row.recipient, row.reason, person.display_name),
-                custody=[self._entry(session, each.index) for each in logged],
-                checkpoint=note,
+                custody=[self._entry(session, each.index, proving) for each in logged],
+                checkpoint=proving[-1],
                 revocations=[
                     signed
                     for enrolment in sorted({take.enrolment for take in takes_of(session, interview.id)})
@@ -283,11 +294,13 @@ class CopyDesk:
             device_ml_dsa=device_ml_dsa,
         )
 
-    def _entry(self, session: Session, index: int) -> CustodyEntry:
+    def _entry(self, session: Session, index: int, proving: Sequence[bytes]) -> CustodyEntry:
         entry = self._book.ledger.entry(session, index)
         if entry.body is None or entry.nonce is None:
             raise NotFound("a custody event was erased", code="custody-erased")
-        return CustodyEntry(entry.body, entry.nonce, self._book.ledger.prove(session, index).write())
+        ledger = self._book.ledger
+        note = next(each for each in proving if ledger.size_of(each) > index)
+        return CustodyEntry(entry.body, entry.nonce, ledger.prove(session, index, note).write())
 
 
 def _assigned(interview: InterviewRow) -> str:

@@ -26,6 +26,7 @@ from evidence_store.intake import begin, end
 from evidence_store.interview import InterviewState
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger.book import Book
+from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.sealed import Sealing, takes_of
 from evidence_store.sealing.certificates import to_der
 from recorder.take import Order
@@ -36,8 +37,18 @@ DELIVERED_WITHIN: Final = 3.0
 
 class InterviewDesk:
     def __init__(
-        self, book: Book, authority: Authority, keys: KeyStore, sealing: Sealing, room: RoomClient, room_id: str
+        self,
+        book: Book,
+        authority: Authority,
+        keys: KeyStore,
+        sealing: Sealing,
+        room: RoomClient,
+        room_id: str,
+        witnessing: Witnessing | None = None,
     ) -> None:
+        """`witnessing`: whose newest cosigned checkpoint goes into each start."""
+        ledger = book.ledger
+        self._checkpoint = ledger.latest_checkpoint if witnessing is None else witnessing.note_for_start
         self._book = book
         self._authority = authority
         self._keys = keys
@@ -140,7 +151,7 @@ class InterviewDesk:
                     case_of(row), details={"room": row.room},
                 )
             )  # fmt: skip
-            note = self._book.ledger.latest_checkpoint(entry.session)
+            note = self._checkpoint(entry.session)
             return Order(
                 bytes.fromhex(row.id), row.public_key, row.public_key_signature, to_der(self._authority.store),
                 None if note is None else note.decode(),

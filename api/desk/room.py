@@ -37,10 +37,10 @@ class RoomClient:
         profile: RoomProfile,
         accounts: DatabaseAccounts,
         book: Book,
-        standing: Callable[[], Sequence[Alarm]] = tuple,
+        alarms: Callable[[], Sequence[Alarm]] = tuple,
     ) -> None:
-        """`standing`: the house's own alarms, asked each time that the room's are."""
-        self._standing = standing
+        """`alarms`: what stands of the store's own, shown beside the room's; blocking."""
+        self._alarms = alarms
         self._recorder = recorder
         self._monitor = monitor
         self._profile = profile
@@ -96,7 +96,7 @@ class RoomClient:
         now = moment(self._book.clock())
         viewers = await self._viewers()
         state = room_state(described, self._profile, now, viewers)
-        return replace(state, alarms=(*state.alarms, *self._standing()))
+        return replace(state, alarms=(*state.alarms, *await run_in_threadpool(self._alarms)))
 
     async def _viewers(self) -> tuple[Viewer, ...]:
         """Who watches, by name; nobody when the monitor process is being started again."""

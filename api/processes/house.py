@@ -10,9 +10,11 @@ from collections.abc import Callable
 import httpx
 import typer
 
+from api.desk.witnesses import require_authorities
 from api.processes.serving import listen
 from api.processes.supervisor import Program, Supervisor
 from api.settings import Secrets, Settings
+from evidence_store.errors import InvalidInput
 from hardware.profile import Camera
 
 
@@ -65,17 +67,37 @@ def require_ports(settings: Settings, *, room: bool, web: bool) -> None:
         raise typer.Exit(2)
 
 
-def require_vault_keys(settings: Settings) -> None:
-    """Exit 2 where the keys to the vault's bucket cannot be had. Only the web application's process reads them."""
+def require_keys(settings: Settings) -> None:
+    """Exit 2 where the address of the database or the keys to a vault's bucket cannot be had. Only the web
+    application's process reads them."""
+    wanted: list[tuple[str, Callable[[], object]]] = [("database", settings.database_address)]
     if settings.s3_endpoint is not None:
+        wanted.append(("s3_keys", settings.s3_credentials))
+    if settings.second_s3_endpoint is not None:
+        wanted.append(("second_s3_keys", settings.second_s3_credentials))
+    for name, read in wanted:
         try:
-            settings.s3_credentials()
+            read()
         except OSError as error:
-            typer.echo(f"s3_keys cannot be read: {os.strerror(error.errno or 0)}", err=True)
+            typer.echo(f"{name} cannot be read: {os.strerror(error.errno or 0)}", err=True)
             raise typer.Exit(2) from None
         except ValueError as error:
             typer.echo(str(error), err=True)
             raise typer.Exit(2) from None
+
+
+def require_witness_policy(settings: Settings) -> None:
+    """Exit 2 where the witness policy cannot be followed: a house that was to have witnesses must not go on without."""
+    try:
+        policy = settings.witness_policy()
+        if policy is not None:
+            require_authorities(policy)
+    except OSError as error:
+        typer.echo(f"witnesses: {error.filename or settings.witnesses}: {error.strerror or error}", err=True)
+        raise typer.Exit(2) from None
+    except InvalidInput as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
 
 
 def say(name: str, what: str) -> None:
@@ -115,7 +137,8 @@ def run_house(settings: Settings, *, room: bool, web: bool) -> None:
     os.umask(0o077)
     require_ports(settings, room=room, web=web)
     if web:
-        require_vault_keys(settings)
+        require_keys(settings)
+        require_witness_policy(settings)
     supervisor = Supervisor(programs(settings, room=room, web=web), None, say)
 
     if room:

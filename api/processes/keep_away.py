@@ -31,8 +31,9 @@ _REFER_SINCE, _TRUNCATE_SINCE = 2, 3
 
 def forbidden(process: str, settings: Settings) -> tuple[Path, ...]:
     """The folders that each process of a house has no business in (docs/threat-model.md#what-each-process-can-read)."""
-    store, escrow, room = settings.store_folder, settings.escrow_folder, settings.room_folder
-    return {"recorder": (store, escrow), "monitor": (store, escrow, room), "web": (room,)}[process]
+    room, second = settings.room_folder, settings.second_vault
+    stored = (settings.store_folder, settings.escrow_folder, *(() if second is None else (second,)))
+    return {"recorder": stored, "monitor": (*stored, room), "web": (room,)}[process]
 
 
 def keep_away(process: str, settings: Settings) -> bool:
@@ -41,9 +42,16 @@ def keep_away(process: str, settings: Settings) -> bool:
     Makes the folders that the process itself needs: what is made later could be out of its reach.
     """
     folders = forbidden(process, settings)
-    for own in (settings.run_folder, settings.room_folder, settings.store_folder, settings.escrow_folder):
-        if own not in folders and (process == "web" or own not in (settings.store_folder, settings.escrow_folder)):
-            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+    own = [settings.run_folder]
+    if process == "recorder":
+        own += [settings.room_folder]
+    if process == "web":
+        own += [settings.store_folder, settings.escrow_folder]
+        # Elsewhere it lies in what is there already, or on a disk that is not mounted yet: nothing is made there.
+        second = settings.second_vault
+        own += [second] if second is not None and second.resolve().is_relative_to(settings.data.resolve()) else []
+    for folder in own:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         _restrict([folder.resolve() for folder in folders])
     except OSError as error:

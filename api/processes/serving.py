@@ -19,7 +19,7 @@ from api.processes.supervisor import SUPERVISOR
 from api.settings import Settings
 
 _PR_SET_DUMPABLE = 4
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 
 
 def harden() -> None:
@@ -36,7 +36,7 @@ def die_with_parent() -> None:
     The kernel tells only of a death that is still to come. A supervisor that was gone before this call is known by its
     number, which is not our parent's: then the signal comes at once.
     """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     supervisor = os.environ.get(SUPERVISOR)
     if supervisor is not None and supervisor != str(os.getppid()):
         signal.raise_signal(signal.SIGTERM)

@@ -26,7 +26,9 @@ async def system(request: Request, services: Serviced, account: Administrator) -
     except Unavailable:
         state = None
     accounts = await run_in_threadpool(services.accounts.all)
-    return page(request, "system.html", state=state, accounts=accounts)
+    witnesses = None if services.witnesses is None else await run_in_threadpool(services.witnesses.states)
+    store = await run_in_threadpool(services.store.state)
+    return page(request, "system.html", state=state, accounts=accounts, store=store, witnesses=witnesses)
 
 
 @router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(allow("system:api:describe"))])

@@ -78,6 +78,11 @@ ALARMS: Final[dict[str, str]] = {
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
     "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
+    "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
+    "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
+    "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
+    "object-lost": "Et stykke af en optagelse kan ikke læses i noget lager. Slet intet, og kontakt den beviskædeansvarlige.",  # noqa: E501
+    "delivery-refused": "Lageret har afvist noget, rummet afleverede. Det ligger stadig på rummets maskine.",
 }
 
 OBSERVATION_ACTS: Final[dict[str, str]] = {
@@ -163,6 +168,9 @@ VERBS: Final[dict[str, str]] = {
     Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
+    Verb.VAULT_OBJECT_MENDED: "Beskadiget kopi i lageret genskabt fra den anden",
+    Verb.VAULT_OBJECT_LOST: "Ingen kopi i lageret kan læses",
+    Verb.VAULT_SCRUBBED: "Alle kopier i lageret gennemlæst",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",
     Verb.KEYS_ROTATED: "Nøglelagerets nøgle skiftet",
     Verb.VIEWER_JOINED: "Fulgte med i direkte visning",
@@ -173,6 +181,10 @@ VERBS: Final[dict[str, str]] = {
     Verb.COPY_RELEASED: "Beviskopi udleveret",
     Verb.COPY_FAILED: "Beviskopi mislykkedes",
     Verb.LEDGER_VIEWED: "Beviskæde læst",
+    Verb.WITNESS_LATE: "Vidne har ikke medunderskrevet i tide",
+    Verb.WITNESS_BACK: "Vidne medunderskriver igen",
+    Verb.WITNESS_VETOED: "Vidne sagde nej til beviskæden, og siden ja",
+    Verb.WITNESS_FORGOT: "Vidne huskede mindre end før",
     Verb.AUDIT_MADE: "Efterprøvning",
     Verb.ACCESS_DENIED: "Adgang nægtet",
     Verb.ACCOUNT_CREATED: "Bruger oprettet",

@@ -28,8 +28,11 @@ from evidence_store.copies.revocations import FOLDER, check_none_doubtful, check
 from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
 from evidence_store.copies.survey import check_manifest, parse_manifest
 from evidence_store.copies.walk import Walk
+from evidence_store.copies.witnessed import check_began, check_one_history, check_witnesses, cosignatures_of_strangers
 from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
 from evidence_store.ledger.checkpoint import Checkpoint
+from evidence_store.ledger.cosignature import CosignatureVerifier
+from evidence_store.ledger.proof import Proof
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing.check import Close, Start, check_close, check_start
 from evidence_store.sealing.journal import Ending
@@ -42,10 +45,12 @@ _SIGNED = {"tagmanifest-sha256.txt", "tagmanifest-sha256.txt.p7s", "tagmanifest-
 @dataclass(frozen=True, slots=True)
 class Anchors:
     """What is known from outside. `root_fingerprint`: SHA-256 of the root certificate (hex, colons and case do not
-    matter); `ledger_key`: Ed25519, 32 bytes, where the reader pins it apart from the root."""
+    matter); `ledger_key`: Ed25519, 32 bytes, where the reader pins it apart from the root; `witnesses`: keys of
+    witnesses, of which one has to stand for each custody entry."""
 
     root_fingerprint: str | None = None
     ledger_key: bytes | None = None
+    witnesses: tuple[CosignatureVerifier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class _Verifier:
         self._report = Report()
         self._manifest: dict[str, Any] = {}
         self._walks: list[Walk | None] = []
+        self._proven_in: dict[int, bytes] = {}
 
     def run(self) -> Report:
         self._step("anchor", self._check_anchor)
@@ -98,6 +104,8 @@ class _Verifier:
         self._step("originals", self._check_originals)
         self._step("gaps", self._check_gaps)
         self._step("custody", self._check_custody)
+        if self._anchors.witnesses:
+            self._step("witnesses", self._check_witnesses)
         if self._player is not None:
             self._step("player", self._check_player)
         return self._report
@@ -280,17 +288,31 @@ class _Verifier:
             if index != number or index in seen:
                 raise ChainBroken(f"custody entry {number} brings another entry's proof", code="inclusion-proof")
             seen.add(index)
+            self._proven_in[index] = Proof.parse(proof).checkpoint
             size = max(size, tree)
             if entry["body"].get("interview") not in (None, interview):
                 raise ChainBroken(f"custody entry {number} is of another interview", code="interview-swapped")
         proofs = {path for path in self._bag.paths() if path.startswith("evidence/proofs/")}
         if proofs != {f"evidence/proofs/{index}.tlog-proof" for index in seen}:
             raise ChainBroken("there are proofs without their custody entry", code="inclusion-proof")
+        notes = list(self._proven_in.values())
         if "evidence/checkpoint.txt" in self._bag.paths():
             note = read(self._bag, "evidence/checkpoint.txt")
             if Checkpoint.open(note, ledger_verifier(ledger, note)).size < size:
                 raise ChainBroken("the latest checkpoint is older than a proof's", code="checkpoint-behind")
-        return f"{len(entries)} entries, each proven in the signed ledger (up to {size} entries)"
+            notes.append(note)
+        check_one_history(notes)
+        strangers = cosignatures_of_strangers(notes, self._anchors.witnesses)
+        unknown = (
+            f"; {strangers} cosignatures by keys that were not given: nothing is known of them" if strangers else ""
+        )
+        return f"{len(entries)} entries, each proven in the signed ledger (up to {size} entries){unknown}"
+
+    def _check_witnesses(self) -> str:
+        keys = self._anchors.witnesses
+        starts = {take_label(n): walk.start for n, walk in enumerate(self._walks) if walk is not None}
+        began = check_began(starts, keys)
+        return "; ".join(each for each in (check_witnesses(self._proven_in, keys), began) if each)
 
     def _ledger(self) -> x509.Certificate:
         certificate = self._certificate("ledger")

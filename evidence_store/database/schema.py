@@ -174,9 +174,60 @@ class SegmentRow(Base):
     first_utc: Mapped[int] = mapped_column(BigInteger)
     last_utc: Mapped[int] = mapped_column(BigInteger)
     head_after: Mapped[bytes] = mapped_column(HASH)
+    # As the take's close lists it (docs/formats/segment.md): so that a close is checked without the segments.
+    segment_hash: Mapped[bytes] = mapped_column(HASH)
     # Canonical JSON: where in the segment each track's media lies, as far as that is known without a key.
     media: Mapped[str] = mapped_column(Text)
     delivered_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class VaultObjectRow(Base):
+    """An object that at least one vault holds, as it was acknowledged: what every copy of it is checked against."""
+
+    __tablename__ = "vault_object"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(HASH)
+    size: Mapped[int] = mapped_column(BigInteger)
+    stored_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class VaultLackRow(Base):
+    """What one vault lacks of what another holds: to be brought there. Empty on a good day."""
+
+    __tablename__ = "vault_lack"
+
+    vault: Mapped[str] = mapped_column(String(255), primary_key=True)
+    name: Mapped[str] = mapped_column(ForeignKey("vault_object.name"), primary_key=True)
+    # An error's code.
+    why: Mapped[str] = mapped_column(String(64))
+    since: Mapped[int] = mapped_column(BigInteger)
+
+
+class VaultKnownRow(Base):
+    """A vault that was here before. One that was not lacks everything."""
+
+    __tablename__ = "vault_known"
+
+    vault: Mapped[str] = mapped_column(String(255), primary_key=True)
+    since: Mapped[int] = mapped_column(BigInteger)
+
+
+class ScrubRow(Base):
+    """One reading of everything that the vaults hold: how far it is, and what it came to. Counts are of copies."""
+
+    __tablename__ = "scrub"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    began_at: Mapped[int] = mapped_column(BigInteger)
+    ended_at: Mapped[int | None] = mapped_column(BigInteger)
+    # The last object that was read, in the order of names.
+    reached: Mapped[str] = mapped_column(String(200))
+    objects: Mapped[int] = mapped_column(BigInteger)
+    octets: Mapped[int] = mapped_column(BigInteger)
+    mended: Mapped[int] = mapped_column(BigInteger)
+    lost: Mapped[int] = mapped_column(BigInteger)
+    unread: Mapped[int] = mapped_column(BigInteger)
 
 
 class LedgerHeadRow(Base):
@@ -219,6 +270,32 @@ class LedgerCheckpointRow(Base):
     size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     note: Mapped[bytes] = mapped_column(LargeBinary)
     signed_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class WitnessRow(Base):
+    """What is known of a witness, by its verifier key: what it said it holds, and its no where it stands."""
+
+    __tablename__ = "witness"
+
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    held: Mapped[int] = mapped_column(BigInteger)
+    answered_at: Mapped[int] = mapped_column(BigInteger)
+    refused_at: Mapped[int | None] = mapped_column(BigInteger)
+    refused_code: Mapped[str | None] = mapped_column(String(64))
+    refused_size: Mapped[int | None] = mapped_column(BigInteger)
+    refused_held: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class CosignatureRow(Base):
+    """A witness's verified word about the checkpoint of that size: its signature line. In the vault too."""
+
+    __tablename__ = "cosignature"
+
+    size: Mapped[int] = mapped_column(ForeignKey("ledger_checkpoint.size"), primary_key=True, autoincrement=False)
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    line: Mapped[str] = mapped_column(Text)
+    # By the witness's own clock.
+    at: Mapped[int] = mapped_column(BigInteger)
 
 
 class CustodyEventRow(Base):

@@ -1,7 +1,7 @@
 """Opening the database, bringing it up to date, and its transactions.
 
-SQLite now; nothing above this file knows. On PostgreSQL `writing` is an ordinary transaction, and what must happen
-one at a time takes a row lock (`LedgerHeadRow`).
+SQLite or PostgreSQL; nothing above this file knows which. Writers wait for each other from their first statement on:
+the ledger takes one append at a time anyway, and a transaction that waits cannot find itself outdated.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from typing import Any, Final
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from evidence_store.errors import NoSpace, OutOfReach
 
 BUSY_TIMEOUT_MS: Final = 10_000
+CONNECT_TIMEOUT_S: Final = 5
 _WRITING = "vidne_writing"
+_WRITERS: Final = int.from_bytes(b"vidne", "big")
+"""The advisory lock that writers hold in PostgreSQL: a number that nobody else in this database uses."""
+_DISK_FULL: Final = "53100"
+"""PostgreSQL's error code (appendix A of its manual)."""
 
 # In this order: the timeout holds for the switch to WAL, which other connections may be making too.
 _PRAGMAS = (
@@ -36,11 +41,16 @@ _PRAGMAS = (
 
 def engine(url: str) -> Engine:
     """An engine for `sqlite:///path` or another SQLAlchemy URL. Parameters never reach an error's text or a log."""
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, hide_parameters=True, pool_pre_ping=True)
-    made = create_engine(url, hide_parameters=True, pool_size=16, max_overflow=48)
-    event.listen(made, "connect", _prepare_sqlite)
-    event.listen(made, "begin", _begin_sqlite)
+    pool = {"hide_parameters": True, "pool_size": 16, "max_overflow": 48}
+    if make_url(url).get_backend_name() == "sqlite":
+        made = create_engine(url, **pool)
+        event.listen(made, "connect", _prepare_sqlite)
+        event.listen(made, "begin", _begin_sqlite)
+    else:
+        options = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c synchronous_commit=on -c timezone=UTC"
+        arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options}
+        made = create_engine(url, pool_pre_ping=True, connect_args=arguments, **pool)
+        event.listen(made, "begin", _begin_postgresql)
     return made
 
 
@@ -61,13 +71,23 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get(_WRITING, False):
+        # Held until the transaction ends, by whichever replica writes.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 def migrate(target: Engine) -> None:
     """Brings the database up to the newest schema, in one transaction where the database can (SQLite, PostgreSQL).
 
-    A crash here leaves the schema as it was. Doing it again does nothing.
+    A crash here leaves the schema as it was. Doing it again does nothing. Raises OutOfReach.
     """
     config = Config()
     config.set_main_option("script_location", "evidence_store.database:migrations")
+    with _translated(), target.connect():
+        pass  # a database that is away is told from a step that fails
     with target.execution_options(**{_WRITING: True}).begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -93,7 +113,7 @@ class Database:
     def writing(self) -> Iterator[Session]:
         """One transaction, committed and durable when the block ends, rolled back when it raises.
 
-        On SQLite writers wait for each other from the first statement on. Raises OutOfReach `database-out-of-reach`
+        Writers wait for each other from the first statement on. Raises OutOfReach `database-out-of-reach`
         when the wait is too long or the database does not answer, NoSpace when its disk is full.
         """
         with _translated(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
@@ -102,10 +122,11 @@ class Database:
     def forget_old_pages(self) -> bool:
         """What was overwritten is in no file any more: the write-ahead log is emptied into the database.
 
-        False where somebody read so long that it could not be; the next call, or the next start, can.
+        False where somebody read so long that it could not be (the next call can), and on other databases than SQLite,
+        whose dead rows and logs are theirs to write over: docs/operations.md#erasing-an-interview.
         """
         if self.engine.dialect.name != "sqlite":
-            return True
+            return False
         connection = self.engine.raw_connection()
         try:
             busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -121,7 +142,7 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        if "disk is full" in str(error.orig):
+    except (OperationalError, InterfaceError) as error:
+        if "disk is full" in str(error.orig) or getattr(error.orig, "sqlstate", None) == _DISK_FULL:
             raise NoSpace("the database's disk is full", code="database-full") from error
         raise OutOfReach("the database does not answer", code="database-out-of-reach") from error

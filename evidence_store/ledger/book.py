@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from evidence_store.custody import CustodyEvent
 from evidence_store.database.session import Database
 from evidence_store.errors import ChainBroken, Conflict, Tampered, Unavailable
+from evidence_store.kept import KeptVault
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
-from evidence_store.vault.vault import Vault
 
 log = structlog.get_logger()
 
@@ -41,17 +41,19 @@ class Entry:
 
 
 class Book:
-    def __init__(self, database: Database, ledger: Ledger, vault: Vault, clock: Callable[[], int]) -> None:
+    def __init__(self, database: Database, ledger: Ledger, vault: KeptVault, clock: Callable[[], int]) -> None:
         """`clock` gives UTC in nanoseconds.
 
         `read_only`: True once the vault remembers another ledger than the database. Nothing is entered then:
         appending would bury the evidence. Recordings go on and wait on their recorders.
+        `may_write`: asked in each transaction before anything else; it raises Unavailable where a witness says no.
         """
         self.database = database
         self.ledger = ledger
         self.vault = vault
         self.clock = clock
         self.read_only = False
+        self.may_write: Callable[[Session], None] = lambda session: None
 
     def check_remembered(self) -> None:
         """At start: the database is the one that signed the vault's last checkpoint, or one that grew from it.
@@ -70,13 +72,23 @@ class Book:
             log.critical("ledger_is_not_the_remembered_one", code=error.code)
             raise
 
+    def require_entries(self) -> None:
+        """For work whose result has to be entered, before it begins. Raises Unavailable as `writing` would."""
+        if self.read_only:
+            raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
+        with self.reading() as session:
+            self.may_write(session)
+
     @contextmanager
-    def writing(self) -> Iterator[Entry]:
-        """Raises Unavailable `ledger-read-only`; NoSpace and OutOfReach of the database; whatever the block raises."""
+    def writing(self, *, over_veto: bool = False) -> Iterator[Entry]:
+        """`over_veto`: for the end of a veto itself. Raises Unavailable `ledger-read-only`, `ledger-vetoed`; NoSpace
+        and OutOfReach of the database; whatever the block raises."""
         if self.read_only:
             raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
         note: bytes | None = None
         with self.database.writing() as session:
+            if not over_veto:
+                self.may_write(session)
             entry = Entry(session, self.ledger)
             yield entry
             if entry.recorded:

@@ -101,24 +101,15 @@ class NoteVerifier:
     @property
     def key_id(self) -> bytes:
         """SHA-256(name ‖ 0A ‖ 01 ‖ public key)[:4]."""
-        return hashlib.sha256(self.name.encode() + b"\n" + bytes([ED25519]) + self.public_key).digest()[:4]
+        return key_id(self.name, ED25519, self.public_key)
 
     @classmethod
     def parse(cls, vkey: str) -> NoteVerifier:
         """A verifier key as text: name+id+base64(01 ‖ public key). Raises InvalidInput `key-form`."""
-        # Base64 may hold a plus sign too: only the first two divide.
-        name, _, rest = vkey.partition("+")
-        key_id, _, encoded = rest.partition("+")
-        key = from_base64(encoded)
-        if key is None or len(key) != 33 or key[0] != ED25519:
-            raise InvalidInput("not an Ed25519 verifier key", code="key-form")
-        verifier = cls(name, key[1:])
-        if verifier.key_id.hex() != key_id:
-            raise InvalidInput("the verifier key's id is not its own", code="key-form")
-        return verifier
+        return cls(*parse_verifier_key(vkey, ED25519))
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{to_base64(bytes([ED25519]) + self.public_key)}"
+        return verifier_key(self.name, ED25519, self.public_key)
 
     def check(self, message: bytes, signature: bytes) -> None:
         """Raises SignatureInvalid `note-signature`."""
@@ -182,6 +173,29 @@ class Checkpoint:
         if checkpoint.origin != key.name:
             raise SignatureInvalid("the checkpoint is of another log", code="checkpoint-origin")
         return checkpoint
+
+
+def key_id(name: str, kind: int, public_key: bytes) -> bytes:
+    """Four bytes by which a signature line names its key: SHA-256(name ‖ 0A ‖ kind ‖ public key)[:4]."""
+    return hashlib.sha256(name.encode() + b"\n" + bytes([kind]) + public_key).digest()[:4]
+
+
+def verifier_key(name: str, kind: int, public_key: bytes) -> str:
+    """signed-note's text form of a key that verifies: name+id+base64(kind ‖ public key)."""
+    return f"{name}+{key_id(name, kind, public_key).hex()}+{to_base64(bytes([kind]) + public_key)}"
+
+
+def parse_verifier_key(text: str, kind: int) -> tuple[str, bytes]:
+    """Name and 32-byte Ed25519 key of a verifier key of this kind. Raises InvalidInput `key-form`."""
+    # Base64 may hold a plus sign too: only the first two divide.
+    name, _, rest = text.partition("+")
+    named, _, encoded = rest.partition("+")
+    key = from_base64(encoded)
+    if key is None or len(key) != 33 or key[0] != kind:
+        raise InvalidInput("not an Ed25519 verifier key of this kind", code="key-form")
+    if key_id(name, kind, key[1:]).hex() != named:
+        raise InvalidInput("the verifier key's id is not its own", code="key-form")
+    return name, key[1:]
 
 
 def _parse_signature(line: str) -> NoteSignature:

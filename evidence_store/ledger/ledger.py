@@ -114,24 +114,30 @@ class Ledger:
         session.flush()
         return note
 
+    def size_of(self, note: bytes) -> int:
+        """Of a checkpoint of this log. Raises InvalidInput, SignatureInvalid."""
+        return Checkpoint.open(note, self.verifier).size
+
     def latest_checkpoint(self, session: Session) -> bytes | None:
         """The last note that was signed, or None. Not verified here."""
         row = self._last_checkpoint_row(session)
         return None if row is None else row.note
 
-    def prove(self, session: Session, index: int) -> Proof:
+    def prove(self, session: Session, index: int, note: bytes | None = None) -> Proof:
         """A proof that entry `index` is in the tree of the last checkpoint, with its nonce as extra data.
 
-        Raises NotFound `ledger-entry`, Unavailable `ledger-unsigned` for an entry that no checkpoint covers yet.
+        `note`: an earlier checkpoint of this log that covers the entry, as it is to stand in the proof, such as one
+        with cosignatures. Raises NotFound `ledger-entry`, Unavailable `ledger-unsigned` for an entry that the
+        checkpoint does not cover.
         """
         entry = self.entry(session, index)
-        row = self._last_checkpoint_row(session)
-        if row is None or row.size <= index:
+        note = note or self.latest_checkpoint(session)
+        size = 0 if note is None else self.size_of(note)
+        if note is None or size <= index:
             raise Unavailable("no checkpoint covers this entry yet", code="ledger-unsigned")
-        size = row.size
         wanted = merkle.coordinates(lambda node: merkle.inclusion_proof(index, size, node))
         hashes = merkle.inclusion_proof(index, size, merkle.reader(_fetch(session, wanted)))
-        proof = Proof(index, tuple(hashes), row.note, entry.nonce)
+        proof = Proof(index, tuple(hashes), note, entry.nonce)
         # A proof that does not hold must never leave the house.
         proof.verify(entry.leaf, self.verifier)
         return proof

@@ -2,6 +2,8 @@
 
     objects/<name>   the objects, read-only
     incoming/        what is being written; nothing here has been promised
+    damaged/         what was found altered and has been mended from another copy, under its hash
+    identity         which vault this is: a folder that was made anew is another
 
 An object appears under its name in one step, by a hard link, which fails when the name is taken: no reader sees
 half of it, and no writer replaces it. That holds against mistakes and crashes. Whoever is root on the machine can
@@ -20,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from evidence_store.durable import fsync_folder
+from evidence_store.durable import fsync_folder, write_durably
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NoSpace, NotFound
 from evidence_store.vault.space import Space
 from evidence_store.vault.vault import ListedObject, StoredObject, check_name, check_prefix
@@ -38,11 +40,14 @@ class DiskVault:
     def __init__(self, root: Path, limit_bytes: int | None = None) -> None:
         self._objects = root / "objects"
         self._incoming = root / "incoming"
+        self._damaged = root / "damaged"
         with _full_is_no_space():
             self._objects.mkdir(parents=True, exist_ok=True)
             self._incoming.mkdir(exist_ok=True)
             fsync_folder(root.parent)
             fsync_folder(root)
+        self._machine = _machine()
+        self.identity = _identity(root)
         self.sweep()
         self.space = Space(limit_bytes, 0 if limit_bytes is None else sum(listed.size for listed in self.list()))
 
@@ -56,6 +61,30 @@ class DiskVault:
             self._check_same(path, stored)
             self._sync_folders(path)
         return stored
+
+    @property
+    def administrator(self) -> str:
+        return f"machine {self._machine}"
+
+    def mend(self, name: str, data: bytes) -> StoredObject:
+        path = self._path(name)
+        stored = StoredObject(name, len(data), hashlib.sha256(data).digest())
+        if path.is_file() and self._sha256(path) != stored.sha256:
+            with _full_is_no_space():
+                self._set_aside(path)
+        return self.put(name, data)
+
+    def _set_aside(self, path: Path) -> None:
+        # A crash after this leaves no object under the name: it was no good, and the next look mends it.
+        self._damaged.mkdir(exist_ok=True)
+        os.replace(path, self._damaged / self._sha256(path).hex())
+        fsync_folder(self._damaged)
+        fsync_folder(self._damaged.parent)
+        fsync_folder(path.parent)
+
+    def _sha256(self, path: Path) -> bytes:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
 
     def get(self, name: str, sha256: bytes | None = None) -> bytes:
         with self.open(name) as file:
@@ -165,10 +194,27 @@ class DiskVault:
         taken = Conflict("another object has this name", code="object-exists")
         if not path.is_file() or path.stat().st_size != stored.size:
             raise taken
+        if self._sha256(path) != stored.sha256:
+            raise taken
         with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").digest() != stored.sha256:
-                raise taken
             os.fsync(file.fileno())
+
+
+def _identity(root: Path) -> str:
+    """Read, or made for a vault that has none yet. Moving the folder changes nothing."""
+    path = root / "identity"
+    if not path.exists():
+        write_durably(path, f"disk:{secrets.token_hex(16)}\n".encode())
+    return path.read_text().strip()
+
+
+def _machine() -> str:
+    """Eight digits that tell one machine from another; where it has no id of its own, its name's."""
+    try:
+        named = Path("/etc/machine-id").read_bytes().strip() or os.uname().nodename.encode()
+    except OSError:
+        named = os.uname().nodename.encode()
+    return hashlib.sha256(b"vidne machine " + named).hexdigest()[:8]
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -114,6 +114,15 @@ class S3Vault:
         used = 0 if limit is None else sum(listed.size for listed in self.list())
         self.space = Space(limit, used)
 
+    @property
+    def identity(self) -> str:
+        return f"s3:{self.bucket.endpoint}/{self.bucket.name}"
+
+    @property
+    def administrator(self) -> str:
+        """The server: who runs it, runs all its buckets, whoever their keys were given to."""
+        return f"server {self.bucket.endpoint}"
+
     def put(self, name: str, data: bytes) -> StoredObject:
         check_name(name)
         stored = StoredObject(name, len(data), hashlib.sha256(data).digest())
@@ -136,16 +145,39 @@ class S3Vault:
     def _repeat(self, stored: StoredObject, until: datetime) -> None:
         """Somebody was first; perhaps ourselves, in a try whose answer was lost."""
         first = self._there(stored.name)
-        data = self._read(stored.name, first) if first.size == stored.size else b""
-        if first.size != stored.size or hashlib.sha256(data).digest() != stored.sha256:
+        if first.size != stored.size or not self._is(stored, first):
             raise Conflict("another object has this name", code="object-exists")
         self._confirm(stored.name, first, stored.sha256, until, extend=True)
 
+    def _is(self, stored: StoredObject, version: _Version) -> bool:
+        return hashlib.sha256(self._read(stored.name, version)).digest() == stored.sha256
+
     def get(self, name: str, sha256: bytes | None = None) -> bytes:
-        data = self._read(name, self._there(name))
-        if sha256 is not None and hashlib.sha256(data).digest() != sha256:
-            raise ChainBroken("a stored object is not what was stored", code="object-altered")
-        return data
+        first = self._there(name)
+        data = self._read(name, first)
+        if sha256 is None or hashlib.sha256(data).digest() == sha256:
+            return data
+        # Mended: the right bytes lie over the ones that went wrong.
+        for version in self._later(name, first):
+            data = self._read(name, version)
+            if hashlib.sha256(data).digest() == sha256:
+                return data
+        raise ChainBroken("a stored object is not what was stored", code="object-altered")
+
+    def mend(self, name: str, data: bytes) -> StoredObject:
+        try:
+            return self.put(name, data)
+        except Conflict:
+            stored, until = StoredObject(name, len(data), hashlib.sha256(data).digest()), self._now() + self._kept
+        for version in self._later(name, self._there(name)):
+            if version.size == stored.size and self._is(stored, version):
+                self._confirm(name, version, stored.sha256, until, extend=True)
+                return stored
+        self.space.claim(len(data))
+        with _answers():
+            made = self.client.put_object(**self._locked_put(name, data, stored.sha256, until))
+        self._confirm(name, _Version(str(made.get("VersionId")), len(data)), stored.sha256, until, extend=False)
+        return stored
 
     def open(self, name: str) -> BinaryIO:
         size = self._there(name).size
@@ -197,21 +229,18 @@ class S3Vault:
                 *_, oldest = same
                 yield name, _Version(oldest["VersionId"], oldest["Size"])
 
+    def _later(self, name: str, first: _Version) -> Sequence[_Version]:
+        """Every version that was laid over the first, newest first."""
+        with _answers():
+            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket.name, Prefix=name)
+            found = [each for page in pages for each in page.get("Versions", ()) if each["Key"] == name]
+        return [_Version(each["VersionId"], each["Size"]) for each in found if each["VersionId"] != first.id]
+
     def _create(self, name: str, data: bytes, sha256: bytes, until: datetime) -> bool:
         """True when it is there, locked, and the first of its name; False when somebody else was first."""
         try:
             with _answers():
-                made = self.client.put_object(
-                    Bucket=self.bucket.name,
-                    Key=name,
-                    Body=data,
-                    ContentType="application/octet-stream",
-                    ChecksumAlgorithm="SHA256",
-                    ChecksumSHA256=base64.b64encode(sha256).decode(),
-                    IfNoneMatch="*",
-                    ObjectLockMode=MODE,
-                    ObjectLockRetainUntilDate=until,
-                )
+                made = self.client.put_object(**self._locked_put(name, data, sha256, until), IfNoneMatch="*")
         except _Refusal as error:
             if error.status != 412:
                 raise
@@ -223,6 +252,18 @@ class S3Vault:
             return False
         self._confirm(name, first, sha256, until, extend=False)
         return True
+
+    def _locked_put(self, name: str, data: bytes, sha256: bytes, until: datetime) -> dict[str, Any]:
+        return {
+            "Bucket": self.bucket.name,
+            "Key": name,
+            "Body": data,
+            "ContentType": "application/octet-stream",
+            "ChecksumAlgorithm": "SHA256",
+            "ChecksumSHA256": base64.b64encode(sha256).decode(),
+            "ObjectLockMode": MODE,
+            "ObjectLockRetainUntilDate": until,
+        }
 
     def _confirm(self, name: str, first: _Version, sha256: bytes, until: datetime, *, extend: bool) -> None:
         """Reads lock and checksum back. Raises Unavailable `vault-unlocked`."""

@@ -36,6 +36,14 @@ class ListedObject:
 class Vault(Protocol):
     """A write-once store. Names are checked by `check_name`; every method raises InvalidInput `object-name`."""
 
+    @property
+    def identity(self) -> str:
+        """Which store this is, for as long as it holds what it holds: a new or emptied one has another identity."""
+
+    @property
+    def administrator(self) -> str:
+        """Under whose hand it is, as far as that shows from here: who can take the one can take the other."""
+
     def put(self, name: str, data: bytes) -> StoredObject:
         """When this returns, the object is durable under its name and this vault offers no way to change it.
 
@@ -46,6 +54,12 @@ class Vault(Protocol):
 
     def get(self, name: str, sha256: bytes | None = None) -> bytes:
         """The whole object. Raises NotFound `object`, and ChainBroken `object-altered` when its hash is not that."""
+
+    def mend(self, name: str, data: bytes) -> StoredObject:
+        """As `put`, where what is there was found not to be these bytes any more: from then on `get` with their hash
+        gives them. What was there is kept, as evidence of what happened to it. The caller knows their hash from
+        elsewhere: nothing that was promised is given up. Raises NoSpace, OutOfReach.
+        """
 
     def open(self, name: str) -> BinaryIO:
         """For reading only, from its first byte; the caller closes it. Raises NotFound `object`."""

@@ -40,6 +40,7 @@ from api.services import (
     Viewing,
     WebSettings,
 )
+from api.store_state import StoreState, VaultState
 from evidence_store.custody import Verb
 from evidence_store.errors import CiphertextInvalid, Conflict, NotFound, OutOfReach
 from evidence_store.identifiers import CaseNumber, new_interview_id
@@ -352,6 +353,14 @@ class FakeCustody:
         self.denials.append((account.id, permission))
 
 
+class FakeStore:
+    def __init__(self) -> None:
+        self.now = StoreState((VaultState("machine 0a1b2c3d"),))
+
+    def state(self) -> StoreState:
+        return self.now
+
+
 @dataclass
 class FakeRetention:
     """Keeps what was asked of it; the law of it is `evidence_store.retention`'s."""
@@ -400,6 +409,7 @@ class World:
     copies: FakeCopies
     custody: FakeCustody
     retention: FakeRetention
+    store: FakeStore
     services: Services
 
 
@@ -410,12 +420,21 @@ def world() -> World:
     room = FakeRoom(clock)
     interviews = FakeInterviews(clock, room)
     live, media, copies, custody = FakeLive(), FakeMedia(clock), FakeCopies(clock), FakeCustody()
+    store = FakeStore()
     retention = FakeRetention(clock)
     services = Services(
-        PasswordAccounts(repository, passwords, Attempts()), interviews, room, live, media, copies, custody, clock,
+        PasswordAccounts(repository, passwords, Attempts()),
+        interviews,
+        room,
+        live,
+        media,
+        copies,
+        custody,
+        store,
+        clock,
         retention,
-    )  # fmt: skip
-    return World(clock, repository, room, interviews, live, media, copies, custody, retention, services)
+    )
+    return World(clock, repository, room, interviews, live, media, copies, custody, retention, store, services)
 
 
 def settings(**changes: object) -> WebSettings:

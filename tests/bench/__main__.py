@@ -11,7 +11,7 @@ import sys
 import structlog
 import typer
 
-from tests.bench import crash, eye, loss, record, seal, soak, table, transit, view
+from tests.bench import crash, eye, finish, loss, playback, record, seal, soak, table, transit, view
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
@@ -23,6 +23,8 @@ BENCHES: dict[str, Bench] = {
     "loss": loss,
     "crash": crash,
     "soak": soak,
+    "playback": playback,
+    "finish": finish,
 }
 WHAT = {name: bench.WHAT for name, bench in BENCHES.items()}
 

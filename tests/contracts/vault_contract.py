@@ -95,6 +95,17 @@ class VaultContract:
             vault.get("a", hashlib.sha256(b"two").digest())
         assert found.value.code == "object-altered"
 
+    def test_mending_what_is_whole_changes_nothing(self, vault: Vault) -> None:
+        stored = vault.put("a", b"one")
+        assert vault.mend("a", b"one") == stored
+        assert vault.mend("b", b"two") == vault.put("b", b"two")
+        assert [vault.get(name) for name in ("a", "b")] == [b"one", b"two"]
+
+    def test_which_vault_it_is_and_whose(self, vault: Vault) -> None:
+        assert vault.identity == vault.identity
+        assert 0 < len(vault.identity) <= 255
+        assert vault.administrator
+
     def test_listing_is_by_name(self, vault: Vault) -> None:
         names = ["a-b/1", "a/1", "a/10", "a/2", "a.b", "b/c/d", "b/c/e", "checkpoints/7"]
         for name in reversed(names):

@@ -283,6 +283,15 @@ def test_every_error_of_the_tree_finds_danish_words() -> None:
     assert {code for _, code in FALLBACK} <= set(PROBLEMS)
 
 
+def test_every_alarm_of_the_store_is_documented_and_has_words() -> None:
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "evidence_store").rglob("*.py")))
+    raised = set(re.findall(r'\balarm\([^"\n{]*"([a-z-]+)"', source))
+    raised |= set(re.findall(r'^(?:BEHIND|LOST|LATE|VETO): Final = "([a-z-]+)"', source, re.MULTILINE))
+    assert len(raised) >= 5
+    assert raised == set(rows("docs/operations.md", after="## Alarms of the store"))
+    assert raised <= set(words.ALARMS)
+
+
 def test_every_alarm_of_the_recorder_is_documented() -> None:
     source = "\n".join(path.read_text() for path in sorted((ROOT / "recorder").glob("*.py")))
     raised = set(re.findall(r'found\.append\("([a-z-]+)"\)', source))

@@ -11,9 +11,14 @@ from evidence_store.ledger.checkpoint import NoteSigner
 from evidence_store.ledger.ledger import Ledger
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'vidne.db'}")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty one, of both kinds: whatever asks for it holds on both."""
+    made = Database(
+        f"sqlite:///{tmp_path / 'vidne.db'}"
+        if request.param == "sqlite"
+        else request.getfixturevalue("cluster").make_database()
+    )
     made.migrate()
     yield made
     made.close()

@@ -9,6 +9,7 @@ from evidence_store.identifiers import CaseNumber, InterviewId, new_interview_id
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.ledger import Ledger
 from evidence_store.people import Person, Role
+from tests.administrator import typed
 
 AT = 1_795_314_481_123_456_789
 OPERATOR = Actor.person(Person("a" * 32, "teknik", "Tove Prøve", Role.OPERATOR))
@@ -82,12 +83,7 @@ def test_an_edited_row_is_found(database: Database, ledger: Ledger, statement: s
     with database.writing() as session:
         interview = new_interview_id()
         custody_log.record_all(session, ledger, [event(Verb.INTERVIEW_CREATED, interview, room="r") for _ in range(3)])
-    with database.engine.connect() as connection:
-        connection.exec_driver_sql("ROLLBACK")
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        connection.exec_driver_sql(statement)
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
-        connection.exec_driver_sql("BEGIN")
+    typed(database, statement)
     with database.reading() as session, pytest.raises(ChainBroken) as found:
         custody_log.verify_rows(session)
     assert found.value.code == code

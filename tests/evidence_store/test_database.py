@@ -10,9 +10,11 @@ from alembic.migration import MigrationContext
 from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError
 
+from evidence_store.database import session as session_module
 from evidence_store.database.schema import AccountRow, Base, InterviewRow, LedgerHeadRow
 from evidence_store.database.session import Database, migrate
 from evidence_store.errors import OutOfReach
+from tests.postgres import Cluster
 
 
 def account(name: str) -> AccountRow:
@@ -63,7 +65,8 @@ def test_two_at_once_migrate_once(tmp_path: Path) -> None:
         database.close()
 
 
-def test_sqlite_is_set_to_survive_a_power_cut_and_to_forget(database: Database) -> None:
+def test_sqlite_is_set_to_survive_a_power_cut_and_to_forget(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'vidne.db'}")
     with database.reading() as session:
         found = {
             name: session.execute(text(f"PRAGMA {name}")).scalar_one()
@@ -106,16 +109,47 @@ def test_readers_go_on_beside_a_writer_and_see_one_state(database: Database) -> 
         assert reader.query(AccountRow).count() == 1
 
 
-def test_a_writer_that_waits_too_long_is_told_to_try_again(database: Database) -> None:
-    impatient = Database(str(database.engine.url))
-    with impatient.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA busy_timeout = 50")
+def test_a_writer_that_waits_too_long_is_told_to_try_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    impatience = 50
+    monkeypatch.setattr(session_module, "BUSY_TIMEOUT_MS", impatience)
+    monkeypatch.setattr(session_module, "_PRAGMAS", (f"PRAGMA busy_timeout = {impatience}",))
+    impatient = Database(database.engine.url.render_as_string(hide_password=False))
     with database.writing() as first:
         first.execute(text("SELECT 1"))
         with pytest.raises(OutOfReach) as refused, impatient.writing() as second:
             second.execute(text("SELECT 1"))
         assert refused.value.code == "database-out-of-reach"
     impatient.close()
+
+
+def test_of_many_writers_each_sees_what_those_before_it_wrote(database: Database) -> None:
+    """What looks before it writes needs no lock of its own, whichever database it is."""
+    gate = threading.Barrier(6)
+
+    def write() -> None:
+        gate.wait()
+        for _ in range(10):
+            with database.writing() as session:
+                count = session.query(AccountRow).count()
+                session.add(account(f"a{count:03}"))
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.reading() as session:
+        assert session.query(AccountRow).count() == 60
+
+
+def test_a_database_that_is_not_there(cluster: Cluster) -> None:
+    nowhere = Database("postgresql+psycopg://vidne:secret-word@127.0.0.1:9/vidne")
+    with pytest.raises(OutOfReach) as refused, nowhere.writing() as session:
+        session.execute(text("SELECT 1"))
+    assert "secret-word" not in f"{refused.value} {refused.value.__cause__}"
+    stranger = Database(cluster.make_database().replace(cluster.password, "guessed"))
+    with pytest.raises(OutOfReach), stranger.reading() as session:
+        session.execute(text("SELECT 1"))
 
 
 def test_foreign_keys_hold(database: Database) -> None:

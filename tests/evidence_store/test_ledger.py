@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import text
 
 from evidence_store.database.session import Database
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound, SignatureInvalid, Unavailable
@@ -18,6 +17,7 @@ from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner
 from evidence_store.ledger.ledger import Ledger, LedgerReport
 from evidence_store.ledger.proof import Proof
+from tests.administrator import typed
 
 AT = 1_795_314_481_000_000_000
 
@@ -35,19 +35,6 @@ def sign(database: Database, ledger: Ledger) -> bytes:
 def verify(database: Database, ledger: Ledger) -> LedgerReport:
     with database.reading() as session:
         return ledger.verify_all(session)
-
-
-def sql(database: Database, *statements: str) -> None:
-    """What an administrator types, with foreign keys switched off as sqlite3 has them."""
-    with database.engine.connect() as connection:
-        raw = connection.connection.dbapi_connection
-        assert raw is not None
-        connection.exec_driver_sql("ROLLBACK")
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
-        connection.exec_driver_sql("BEGIN")
 
 
 def test_empty_ledger(database: Database, ledger: Ledger) -> None:
@@ -178,12 +165,14 @@ def test_erased_bodies_are_gone_and_proofs_stand(database: Database, ledger: Led
     assert handed_out.verify_body(b"SECRET-TO-BE-ERASED", ledger.verifier).size == 10
     assert verify(database, ledger).erased == 1
     fill(database, ledger, 3)
+    with pytest.raises(NotFound), database.writing() as session:
+        ledger.erase_body(session, 99)
+    if database.engine.dialect.name != "sqlite":
+        return  # a server's files keep old rows until it vacuums them: docs/operations.md#postgresql
     database.close()  # the last connection folds the WAL into the file
     left = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
     assert b"ordinary 8" in left
     assert b"SECRET-TO-BE-ERASED" not in left
-    with pytest.raises(NotFound), database.writing() as session:
-        ledger.erase_body(session, 99)
 
 
 ATTACKS: dict[str, tuple[str, str]] = {
@@ -200,7 +189,7 @@ ATTACKS: dict[str, tuple[str, str]] = {
     "last_deleted": ("DELETE FROM ledger_entry WHERE position = 10", "ledger-head-wrong"),
     "one_inserted": ("INSERT INTO ledger_entry VALUES (11, zeroblob(32), NULL, NULL)", "ledger-node-wrong"),
     "node_edited": ("UPDATE ledger_node SET hash = zeroblob(32) WHERE coordinate >> 56 = 2", "ledger-node-wrong"),
-    "node_deleted": ("DELETE FROM ledger_node WHERE coordinate = (1 << 56) + 1", "ledger-node-wrong"),
+    "node_deleted": ("DELETE FROM ledger_node WHERE coordinate & 1 = 1 AND coordinate >> 56 = 1", "ledger-node-wrong"),
     "node_inserted": ("INSERT INTO ledger_node VALUES (9 << 56, zeroblob(32))", "ledger-node-wrong"),
     "head_root_edited": ("UPDATE ledger_head SET root = zeroblob(32)", "ledger-head-wrong"),
     "head_size_edited": ("UPDATE ledger_head SET size = 10", "ledger-head-wrong"),
@@ -216,7 +205,7 @@ def test_edited_rows_are_found(database: Database, ledger: Ledger, attack: str) 
     sign(database, ledger)
     fill(database, ledger, 4)
     statement, code = ATTACKS[attack]
-    sql(database, statement)
+    typed(database, statement)
     with pytest.raises(ChainBroken) as found:
         verify(database, ledger)
     assert found.value.code == code
@@ -224,11 +213,8 @@ def test_edited_rows_are_found(database: Database, ledger: Ledger, attack: str) 
 
 def test_edited_note_is_found(database: Database, ledger: Ledger) -> None:
     fill(database, ledger, 7)
-    sign(database, ledger)
-    sql(
-        database,
-        "UPDATE ledger_checkpoint SET note = CAST(replace(CAST(note AS TEXT), char(10)||'7', char(10)||'6') AS BLOB)",
-    )
+    edited = sign(database, ledger).replace(b"\n7\n", b"\n6\n")
+    typed(database, f"UPDATE ledger_checkpoint SET note = x'{edited.hex()}'")  # noqa: S608 - the test is the attacker
     with pytest.raises(SignatureInvalid):
         verify(database, ledger)
     with pytest.raises(SignatureInvalid):
@@ -251,7 +237,7 @@ def test_nothing_is_appended_to_nor_signed_over_a_touched_tree(
     fill(database, ledger, 7)
     sign(database, ledger)
     fill(database, ledger, 4)
-    sql(database, statement)
+    typed(database, statement)
     for act in (lambda: fill(database, ledger, 1), lambda: sign(database, ledger)):
         with pytest.raises(ChainBroken) as refused:
             act()
@@ -260,7 +246,7 @@ def test_nothing_is_appended_to_nor_signed_over_a_touched_tree(
 
 def rebuild(database: Database, ledger: Ledger, bodies: list[bytes]) -> None:
     """An administrator who knows this code throws the rows away and appends others, in good order."""
-    sql(
+    typed(
         database,
         "DELETE FROM ledger_entry",
         "DELETE FROM ledger_node",
@@ -291,7 +277,7 @@ def test_rewritten_with_its_old_checkpoint_left_standing(database: Database, led
     fill(database, ledger, 7)
     note = sign(database, ledger)
     rebuild(database, ledger, [b"other"] * 9)
-    sql(database, f"INSERT INTO ledger_checkpoint VALUES (7, x'{note.hex()}', 0)")  # noqa: S608 - the test is the attacker
+    typed(database, f"INSERT INTO ledger_checkpoint VALUES (7, x'{note.hex()}', 0)")  # noqa: S608 - the test is the attacker
     for act in (lambda: verify(database, ledger), lambda: fill(database, ledger, 1), lambda: sign(database, ledger)):
         with pytest.raises(ChainBroken) as found:
             act()
@@ -319,7 +305,6 @@ def test_portions_do_not_show(database: Database, ledger: Ledger) -> None:
     fill(database, ledger, 900)
     report = verify(database, ledger)
     assert (report.size, report.signed_size) == (2_300, 1_400)
-    with database.engine.begin() as connection:
-        connection.execute(text("UPDATE ledger_entry SET body = x'00' WHERE position = 2200"))
+    typed(database, "UPDATE ledger_entry SET body = x'00' WHERE position = 2200")
     with pytest.raises(ChainBroken, match="2200"):
         verify(database, ledger)

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from evidence_store.custody import CustodyEvent
-from evidence_store.ledger.checkpoint import NoteVerifier
+from evidence_store.ledger.checkpoint import Checkpoint, Note, NoteVerifier
+from evidence_store.ledger.cosignature import CosignatureVerifier
 from evidence_store.ledger.proof import Proof, leaf_data
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats" / "ledger.md").read_text()
@@ -25,3 +26,14 @@ def test_the_sample_is_checked_as_the_page_says() -> None:
     assert leaf_data(proof.extra, body).hex() == by_hand
     assert by_hand[:32] in PAGE
     assert by_hand[32:] in PAGE
+
+
+def test_the_cosigned_sample_is_checked_as_the_page_says() -> None:
+    blocks = re.findall(r"```(?:json)?\n(.*?)```", PAGE, re.DOTALL)
+    log, witness = NoteVerifier.parse(blocks[2].strip()), CosignatureVerifier.parse(blocks[-1].strip())
+    note = Note.parse(blocks[-2].encode())
+    assert note.write().decode() == blocks[-2]
+    assert Checkpoint.open(blocks[-2].encode(), log).size == 6
+    at = witness.time_of(note)
+    assert f"time {at}\\n" in PAGE
+    assert [each.name for each in note.signatures] == ["boernehus.example/ledger", "prosecution.example/w1"]

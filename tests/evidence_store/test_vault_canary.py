@@ -147,7 +147,7 @@ def test_the_lock_lies_in_the_gateway_and_holds_where_the_way_past_it_is_shut(tm
     with seaweed(tmp_path / "s3", guarded=guarded) as running:
         vault = S3Vault(running.make_bucket("vault"), KEPT)
         vault.put("a", b"one")
-        past = httpx.delete(f"http://127.0.0.1:{running.filer_port}/buckets/vault/?recursive=true", trust_env=False)
+        past = httpx.delete(f"http://127.0.0.1:{running.ports['filer']}/buckets/vault/?recursive=true", trust_env=False)
         if guarded:
             assert past.status_code == 401
             assert vault.get("a") == b"one"

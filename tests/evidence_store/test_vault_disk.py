@@ -101,6 +101,22 @@ def test_a_byte_changed_on_the_disk_is_found(tmp_path: Path) -> None:
         vault.put("a", b"0123456789")
 
 
+def test_what_was_damaged_is_mended_and_kept_aside(tmp_path: Path) -> None:
+    vault = DiskVault(tmp_path)
+    stored = vault.put("a/b", b"0123456789")
+    path = tmp_path / "objects/a/b"
+    path.chmod(0o644)
+    path.write_bytes(b"012345678X")
+    assert vault.mend("a/b", b"0123456789") == stored
+    assert vault.get("a/b", stored.sha256) == b"0123456789"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert [each.read_bytes() for each in (tmp_path / "damaged").iterdir()] == [b"012345678X"]
+    assert [listed.name for listed in vault.list()] == ["a/b"]
+    path.unlink()
+    vault.mend("a/b", b"0123456789")
+    assert DiskVault(tmp_path).get("a/b", stored.sha256) == b"0123456789"
+
+
 def test_a_full_disk_leaves_nothing_partial(tmp_path: Path) -> None:
     class FullDisk(DiskVault):
         full = True

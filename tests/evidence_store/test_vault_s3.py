@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from evidence_store.errors import Conflict, NotFound, OutOfReach, Unavailable
+from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Unavailable
 from evidence_store.vault.s3 import Bucket, S3Vault
 from evidence_store.vault.vault import Vault
 from tests.contracts.vault_contract import SMALL_LIMIT, VaultContract
@@ -53,6 +54,24 @@ def test_what_is_laid_over_an_object_or_hides_it_is_not_read(bucket: Bucket) -> 
         vault.put("a", b"another")
     vault.put("a", b"one")
     assert not vault.exists("b")
+
+
+def test_what_came_to_be_other_bytes_is_mended_by_laying_the_right_ones_over(bucket: Bucket) -> None:
+    """As a server whose disk rotted would answer: the first version is not what was acknowledged."""
+    bucket.client().put_object(Bucket=bucket.name, Key="a", Body=b"eno")
+    vault, right = S3Vault(bucket, KEPT), hashlib.sha256(b"one").digest()
+    with pytest.raises(ChainBroken):
+        vault.get("a", right)
+    with pytest.raises(Conflict):
+        vault.put("a", b"one")
+    vault.mend("a", b"one")
+    vault.mend("a", b"one")
+    again = S3Vault(bucket, KEPT)
+    assert again.get("a", right) == b"one"
+    assert again.get("a") == b"eno", "what was there first stays, and is what is read by whoever knows no hash"
+    versions = bucket.client().list_object_versions(Bucket=bucket.name, Prefix="a")["Versions"]
+    assert len(versions) == 2
+    assert lock_of(bucket, "a")[0] == "COMPLIANCE"
 
 
 def lock_of(bucket: Bucket, name: str) -> tuple[str | None, datetime | None]:

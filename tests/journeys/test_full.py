@@ -144,7 +144,7 @@ async def sealed(house: House, interview: str) -> tuple[dict[str, Any], list[lis
                 if row.manifest_object is None:
                     return None
                 manifest = parse(store.book.vault.get(row.manifest_object, row.manifest_sha256))
-                seen = list(itertools.chain(*(_pictures(store, take) for take in takes_of(session, interview))))
+                seen = list(itertools.chain(*(pictures_of_take(store, take) for take in takes_of(session, interview))))
             report = Audit(store.book, store.authority).run()
             assert report.ok, [each for each in report.findings if not each.ok]
             return manifest, seen
@@ -156,7 +156,7 @@ async def sealed(house: House, interview: str) -> tuple[dict[str, Any], list[lis
     return found
 
 
-def _pictures(store: Store, take: TakeRow) -> list[list[bytes]]:
+def pictures_of_take(store: Store, take: TakeRow) -> list[list[bytes]]:
     with store.book.reading() as session:
         segments = [row.i for row in segments_of(session, take.enrolment, take.n)]
     store.playback.check_take(take.enrolment, take.n)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, text
 
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
+from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow, VaultObjectRow
 from evidence_store.errors import Tampered, Unavailable
 from recorder.recovery import recover
 from recorder.spool import Spool
@@ -97,7 +97,12 @@ def put_a_segment_in(house: House) -> None:
 
 
 def swap_closes(house: House) -> None:
-    one, two = (house.vault / folder(house, n) / "close.json" for n in (1, 2))
+    """In the vault, and in what the database says of it."""
+    names = [f"{folder(house, n)}/close.json" for n in (1, 2)]
+    with house.store.book.database.writing() as session:
+        rows = [session.get_one(VaultObjectRow, name) for name in names]
+        rows[0].sha256, rows[1].sha256 = rows[1].sha256, rows[0].sha256
+    one, two = (house.vault / name for name in names)
     first, second = one.read_bytes(), two.read_bytes()
     for path, data in ((one, second), (two, first)):
         path.chmod(0o600)

@@ -21,8 +21,11 @@ from recorder.delivery import objects
 from recorder.recovery import recover
 from recorder.spool import Spool, TakeFolder
 from recorder.take import Order
+from tests.conftest import BOTH_DATABASES
 from tests.house import BEGAN, House, begin, crash, record, tick
 from tests.store.taken_in import alarms, count, resigned, stored
+
+pytestmark = BOTH_DATABASES
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,11 @@ from recorder.recovery import recover
 from recorder.sealer import Tick
 from recorder.spool import Spool
 from recorder.take import Order
+from tests.conftest import BOTH_DATABASES
 from tests.house import BEGAN, TICK_NS, House, begin, crash, gap, record, tick
 from tests.store.taken_in import alarms, count, entries, resigned, stored
+
+pytestmark = BOTH_DATABASES
 
 
 def test_a_whole_take_is_in_vault_custody_and_ledger_byte_for_byte(house: House, spool: Spool, order: Order) -> None:

@@ -104,3 +104,21 @@ def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
     (tmp_path / "delivery.token").touch()
     with pytest.raises(ValueError, match="empty"):
         Secrets(tmp_path).token("delivery")
+
+
+def test_the_address_of_a_database_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "database"
+    assert Settings(data=tmp_path).database_address().startswith("sqlite:///")
+    file.write_text("postgresql://vidne:word@db.house.example/vidne\n")
+    assert Settings(database=file).database_address() == "postgresql+psycopg://vidne:word@db.house.example/vidne"
+    file.write_text("mysql://vidne@db/vidne")
+    with pytest.raises(ValueError, match="has to hold one line, postgresql://") as refused:
+        Settings(database=file).database_address()
+    assert "mysql" not in str(refused.value)
+
+
+def test_there_are_two_vaults_at_most(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="two vaults at most"):
+        Settings(second_vault=tmp_path, second_s3_endpoint="https://a", second_s3_keys=tmp_path)
+    with pytest.raises(ValidationError, match="second_s3_endpoint has to begin with https"):
+        Settings(second_s3_endpoint="http://a", second_s3_keys=tmp_path)

@@ -1,0 +1,287 @@
+"""Reads every copy of everything that the vaults hold, brings each vault what it lacks, and mends from the other.
+
+A copy is good when its bytes have the hash that was acknowledged when it was stored. A good copy is what mends: where
+none is left the object is lost, which is an alarm, and is written into custody as what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from evidence_store.canonical import Record, parse
+from evidence_store.custody import Actor, CustodyEvent, Verb
+from evidence_store.database.schema import InterviewRow, ScrubRow, TakeRow
+from evidence_store.deliveries import alarm, case_of, clear, standing
+from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
+from evidence_store.identifiers import InterviewId, utc_text
+from evidence_store.kept import KeptVault
+from evidence_store.ledger.book import Book
+from evidence_store.vault.reach import reached
+from evidence_store.vault.vault import StoredObject, Vault
+
+BEHIND_AFTER_NS: Final = 60 * 10**9
+"""A vault that lacks something for longer is told of."""
+BEHIND: Final = "vault-behind"
+LOST: Final = "object-lost"
+LONGEST_PAUSE_NS: Final = 3600 * 10**9
+_PORTION_OCTETS: Final = 32 * 1024 * 1024
+_PORTION_OBJECTS: Final = 64
+_GONE, _ALTERED = "object", "object-altered"
+DAMAGE: Final = (_GONE, _ALTERED)
+"""Codes of what happened to a copy that had been there; every other says why it never came to be."""
+
+Place = tuple[str, str]
+"""An object's name and a vault: how far bringing is."""
+FIRST: Final[Place] = ("", "")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One object, copy by copy. `wrong`: by vault, what its copy is (an error's code); `away`: vaults that said
+    nothing; `data`: the bytes of a good copy, where there is one."""
+
+    stored: StoredObject
+    wrong: dict[str, str]
+    away: frozenset[str]
+    data: bytes | None
+
+
+def look(vaults: Collection[Vault], stored: StoredObject) -> Looked:
+    """Reads every copy of an object."""
+    wrong, away, good = {}, set(), None
+    for vault in vaults:
+        try:
+            with reached():
+                good = vault.get(stored.name, stored.sha256)
+        except (ChainBroken, NotFound) as error:
+            wrong[vault.identity] = error.code
+        except OutOfReach:
+            away.add(vault.identity)
+    return Looked(stored, wrong, frozenset(away), good)
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What one portion of bringing came to. `after`: where to go on; None at the end."""
+
+    brought: int
+    failed: int
+    after: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What one portion of reading came to: octets of all copies."""
+
+    octets: int
+    ended: bool
+
+
+class Scrub:
+    """Works in portions, each of which may be done again: a crash between two, or within one, costs its repetition."""
+
+    def __init__(self, book: Book, vault: KeptVault) -> None:
+        self._book = book
+        self._vault = vault
+        self._by_identity = {each.identity: each for each in vault.vaults}
+
+    # What is known to be lacking
+
+    def bring(self, after: Place = FIRST, limit: int = 64) -> Brought:
+        """Brings vaults what they lack, a portion in the order of names. Raises Unavailable while nothing may be
+        entered into custody: what is mended has to be told."""
+        self._require_entries()
+        holdings, brought, failed = self._vault.holdings, 0, 0
+        for (identity, name), why in self._vault.noticed().items():
+            holdings.lack(identity, name, why)
+        lacks, away = holdings.lacks(limit, after), set[str]()
+        for lack in lacks:
+            if lack.vault not in self._by_identity:
+                continue  # configured no more
+            if lack.vault in away:
+                failed += 1
+                continue
+            looked = look(self._vault.vaults, lack.stored)
+            away |= looked.away
+            if lack.vault in looked.wrong and (looked.data is not None or not looked.away):
+                done = self._make_good(looked, lack.vault, was_there=lack.why in DAMAGE)
+            else:
+                done = lack.vault not in looked.away and lack.vault not in looked.wrong
+                if done:
+                    holdings.held(lack.vault, lack.stored.name)
+            brought, failed = brought + done, failed + (not done)
+        self._tell()
+        last = (lacks[-1].stored.name, lacks[-1].vault) if len(lacks) == limit else None
+        return Brought(brought, failed, last)
+
+    def _make_good(self, looked: Looked, identity: str, *, was_there: bool) -> bool:
+        """Whether that copy is good now. What had been there, or lies there damaged, goes into custody."""
+        why, name = looked.wrong[identity], looked.stored.name
+        if looked.data is None:
+            self._lose(looked.stored, identity, why)
+            return False
+        try:
+            with reached():
+                self._by_identity[identity].mend(name, looked.data)
+                self._by_identity[identity].get(name, looked.stored.sha256)
+        except VidneError as error:
+            log.error("object_not_mended", vault=identity, code=error.code)
+            self._vault.holdings.lack(identity, name, why)
+            return False
+        self._vault.holdings.held(identity, name)
+        if was_there or why == _ALTERED:
+            with self._book.writing() as entry:
+                entry.record(self._event(entry.session, Verb.VAULT_OBJECT_MENDED, looked.stored, identity, why))
+                clear(entry.session, self._book.clock(), LOST, _about(looked.stored))
+        return True
+
+    def _lose(self, stored: StoredObject, identity: str, why: str) -> None:
+        """No copy is good: once into custody, and an alarm that stays."""
+        self._vault.holdings.lack(identity, stored.name, why)
+        with self._book.writing() as entry:
+            if alarm(entry.session, self._book.clock(), LOST, None, _about(stored)):
+                entry.record(self._event(entry.session, Verb.VAULT_OBJECT_LOST, stored, identity, why))
+
+    def _event(self, session: Session, verb: Verb, stored: StoredObject, identity: str, why: str) -> CustodyEvent:
+        details = {**_about(stored), "vault": identity, "why": why}
+        interview = _interview_of(session, stored.name)
+        return CustodyEvent(
+            verb, self._book.clock(), Actor.store(),
+            None if interview is None else InterviewId(interview.id),
+            None if interview is None else case_of(interview), details=details,
+        )  # fmt: skip
+
+    def _tell(self) -> None:
+        """An alarm for each vault that is behind, and none for one that is not."""
+        now = self._book.clock()
+        lacking = self._vault.holdings.lacking(self._vault.identities)
+        behind = {vault for vault, (_, since) in lacking.items() if now - since > BEHIND_AFTER_NS}
+        with self._book.database.reading() as session:
+            told = {str(parse(row.details.encode())["vault"]) for row in standing(session, BEHIND)}
+        if told != behind:
+            with self._book.database.writing() as session:
+                for vault in behind - told:
+                    alarm(session, now, BEHIND, None, {"vault": vault})
+                for vault in told - behind:
+                    clear(session, now, BEHIND, {"vault": vault})
+
+    def _require_entries(self) -> None:
+        self._book.require_entries()
+
+    def anything_lacks(self) -> bool:
+        """Whether there is something to bring."""
+        return bool(self._vault.has_noticed or self._vault.holdings.lacking(self._vault.identities))
+
+    # Reading everything
+
+    def due(self, last: int | None, period_ns: int) -> bool:
+        """Whether to read on now; `last`: when that was done last (nanoseconds UTC)."""
+        with self._book.reading() as session:
+            row = session.scalars(select(ScrubRow).order_by(ScrubRow.number.desc()).limit(1)).first()
+        _, octets = self._vault.holdings.total()
+        return reading_due(row, octets * len(self._vault.vaults), self._book.clock(), last, period_ns)
+
+    def begin(self) -> int:
+        """The number of the reading that is under way; where there is none, of a new one. Raises Unavailable."""
+        self._require_entries()
+        with self._book.database.writing() as session:
+            last = session.scalars(select(ScrubRow).order_by(ScrubRow.number.desc()).limit(1)).first()
+            if last is not None and last.ended_at is None:
+                return last.number
+            row = ScrubRow(
+                number=1 if last is None else last.number + 1, began_at=self._book.clock(), reached="",
+                objects=0, octets=0, mended=0, lost=0, unread=0,
+            )  # fmt: skip
+            session.add(row)
+            return row.number
+
+    def read_on(self, number: int) -> Progress:
+        """The next portion of a reading. At its end, what it came to is in custody. Raises Unavailable."""
+        self._require_entries()
+        with self._book.reading() as session:
+            row = session.get_one(ScrubRow, number)
+            if row.ended_at is not None:
+                return Progress(0, ended=True)
+            reached_name = row.reached
+        portion = _portion(self._vault.holdings.after(reached_name, _PORTION_OBJECTS))
+        copies, octets, mended, lost, unread = 0, 0, 0, 0, 0
+        for stored in portion:
+            looked = look(self._vault.vaults, stored)
+            lacking = self._vault.holdings.lacked_by(stored.name)
+            octets += stored.size * (len(self._vault.vaults) - len(looked.away))
+            copies += len(self._vault.vaults) - len(looked.away)
+            unread += len(looked.away)
+            lost += bool(looked.wrong) and looked.data is None and not looked.away
+            for identity, why in looked.wrong.items():
+                if looked.data is not None or not looked.away:
+                    # One that was never brought there is not damaged, and not mended.
+                    was_there = why == _ALTERED or lacking.get(identity, _GONE) in DAMAGE
+                    mended += self._make_good(looked, identity, was_there=was_there) and was_there
+        with self._book.writing() as entry:
+            row = entry.session.get_one(ScrubRow, number)
+            if row.reached == reached_name and row.ended_at is None:
+                row.objects, row.octets = row.objects + copies, row.octets + octets
+                row.mended, row.lost, row.unread = row.mended + mended, row.lost + lost, row.unread + unread
+                if portion:
+                    row.reached = portion[-1].name
+                else:
+                    row.ended_at = self._book.clock()
+                    entry.record(_result(row, self._vault))
+        return Progress(octets, ended=not portion)
+
+
+def _about(stored: StoredObject) -> Record:
+    return {"object": stored.name, "sha256": stored.sha256.hex()}
+
+
+def _portion(following: list[StoredObject]) -> list[StoredObject]:
+    """As many as are read at once: one at least."""
+    taken: list[StoredObject] = []
+    octets = 0
+    for stored in following:
+        if taken and octets + stored.size > _PORTION_OCTETS:
+            break
+        taken.append(stored)
+        octets += stored.size
+    return taken
+
+
+def _result(row: ScrubRow, vault: KeptVault) -> CustodyEvent:
+    details = {
+        "began": utc_text(row.began_at), "copies": row.objects, "lost": row.lost, "mended": row.mended,
+        "number": row.number, "octets": str(row.octets), "unread": row.unread, "vaults": vault.identities,
+    }  # fmt: skip
+    return CustodyEvent(Verb.VAULT_SCRUBBED, row.ended_at or 0, Actor.store(), details=details)
+
+
+def _interview_of(session: Session, name: str) -> InterviewRow | None:
+    """Whose object it is."""
+    match name.split("/"):
+        case ["takes", enrolment, number, *_] if number.isdecimal():
+            take = session.get(TakeRow, (enrolment, int(number)))
+            return None if take is None or take.interview_id is None else session.get(InterviewRow, take.interview_id)
+        case ["interviews", interview, *_]:
+            return session.get(InterviewRow, interview)
+    return None
+
+
+def reading_due(row: ScrubRow | None, total: int, now: int, last: int | None, period_ns: int) -> bool:
+    """Whether it is time to read on, or to begin anew, so that everything is read evenly within each period.
+
+    `row`: the latest reading; `total`: octets of all copies; `last`: when something was read last, None where that was
+    before this process began (all moments in nanoseconds UTC). A machine that was off catches up.
+    """
+    if row is None:
+        return True
+    if row.ended_at is not None:
+        return now - row.began_at >= period_ns
+    behind = row.octets * period_ns <= total * (now - row.began_at)
+    return behind or last is None or now - last >= LONGEST_PAUSE_NS
