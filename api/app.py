@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from api import problems
 from api.identity.permissions import public, undeclared
-from api.routes import account, copies, interviews, live, media, pages_cases, pages_system
+from api.routes import account, copies, interviews, live, media, pages_cases, pages_system, retention
 from api.security import BodyLimit, Cookies, Csrf, SecurityHeaders
 from api.services import Services, WebSettings
 from api.web import static_files
@@ -43,6 +43,7 @@ def create_app(services: Services, settings: WebSettings, routers: Sequence[APIR
         pages_cases.router,
         media.router,
         copies.router,
+        retention.router,
         pages_system.router,
         *routers,
     ):

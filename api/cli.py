@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from api.commands.device import device
+from api.commands.keys import keys
+from api.commands.recover import recover
+from api.commands.recovery import recovery
+from api.commands.settled import Data, settled
 
 app = typer.Typer(
     name="vidne",
@@ -16,26 +22,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(recovery)
+app.add_typer(keys)
+app.add_typer(device)
+app.command()(recover)
 
-Data = Annotated[Path | None, typer.Option("--data", help="Folder in which everything is kept.")]
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Room profile: a name that comes with Vidne, or a file.")
 ]
-
-
-def _settings(**given: Any) -> Any:
-    """Settings, or exit 2 with what is wrong in them."""
-    from pydantic import ValidationError
-
-    from api.settings import Settings
-
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for each in error.errors():
-            where = ".".join(str(part) for part in each["loc"]) or "settings"
-            typer.echo(f"{where}: {each['msg'].removeprefix('Value error, ')}", err=True)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -48,9 +42,9 @@ def room(
     from api.processes.house import run_house
 
     if code:
-        typer.echo(_settings(data=data, profile=profile).room_code())
+        typer.echo(settled(data=data, profile=profile).room_code())
         return
-    run_house(_settings(data=data, profile=profile), room=True, web=False)
+    run_house(settled(data=data, profile=profile), room=True, web=False)
 
 
 @app.command()
@@ -67,9 +61,9 @@ def api(
     if ledger_key:
         from api.wiring import ledger_key as key
 
-        typer.echo(key(_settings(data=data, profile=profile)))
+        typer.echo(key(settled(data=data, profile=profile)))
         return
-    run_house(_settings(data=data, profile=profile), room=False, web=True)
+    run_house(settled(data=data, profile=profile), room=False, web=True)
 
 
 @app.command()
@@ -82,7 +76,7 @@ def serve(
     """Run a whole house on one machine: room node and web application, restarted when they die."""
     from api.processes.house import run_house
 
-    run_house(_settings(data=data, profile=profile, host=host, port=port), room=True, web=True)
+    run_house(settled(data=data, profile=profile, host=host, port=port), room=True, web=True)
 
 
 @app.command()
@@ -97,7 +91,7 @@ def demo(
     """Run everything on loopback with a simulated room and invented people."""
     from api.processes.demo import run_demo
 
-    run_demo(_settings(data=data, port=port, demo=True), reset=reset, s3=s3)
+    run_demo(settled(data=data, port=port, demo=True), reset=reset, s3=s3)
 
 
 @app.command()
@@ -161,7 +155,7 @@ def witness(
         typer.echo(f"--log: {error}.", err=True)
         raise typer.Exit(2) from None
     given = {"tls_certificate": tls_certificate, "tls_key": tls_key}
-    run_witness(_settings(data=data, host=host, port=port, **given), logs, name)
+    run_witness(settled(data=data, host=host, port=port, **given), logs, name)
 
 
 @app.command()
@@ -237,7 +231,7 @@ def audit(
     from evidence_store.audit import Audit, Finding
     from evidence_store.errors import OutOfReach
 
-    settings = _settings(data=data)
+    settings = settled(data=data)
     require_witness_policy(settings)
     try:
         store = open_store(settings)
@@ -266,7 +260,7 @@ def audit(
 def process(name: Annotated[str, typer.Argument()]) -> None:
     """One process of a house, as the supervisor starts it: recorder, monitor, watch, web; the demo's authority and
     object server."""
-    settings = _settings()
+    settings = settled()
     if name == "recorder":
         from api.processes.recorder import main as run
     elif name == "monitor":

@@ -127,6 +127,30 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "not-sealed": Problem(
         409, "Optagelsen er ikke forseglet endnu", "Det optagne er sikret.", "Vent et øjeblik, og prøv igen."
     ),
+    "erased": Problem(
+        410,
+        "Optagelsen er slettet",
+        "Beviskæden og kontroltallene består.",
+        "Se beviskæden for, hvem der besluttede det.",
+    ),
+    "erasure-held": Problem(
+        409, "Optagelsen er spærret mod sletning", NOTHING_CHANGED, "Spærringen skal først ophæves med en begrundelse."
+    ),
+    "erasure-early": Problem(
+        409, "Optagelsen skal gemmes endnu", NOTHING_CHANGED, "Datoen står under Spærring og sletning."
+    ),
+    "erasure-copying": Problem(
+        409, "Der er en beviskopi under fremstilling", NOTHING_CHANGED, "Vent, til den er færdig, og prøv igen."
+    ),
+    "erasure-requested": Problem(
+        409, "Optagelsen er allerede indstillet til sletning", NOTHING_CHANGED, "En anden person skal godkende det."
+    ),
+    "erasure-not-requested": Problem(
+        409, "Optagelsen er ikke indstillet til sletning", NOTHING_CHANGED, "Indstil den først, med en begrundelse."
+    ),
+    "erasure-same-person": Problem(
+        409, "En anden person skal godkende sletningen", NOTHING_CHANGED, "Bed en kollega om at se på indstillingen."
+    ),
     "copy-not-ready": Problem(409, "Beviskopien er ikke klar", "Originalen er uberørt.", "Vent, til den er færdig."),
     "purpose-expired": Problem(
         403, "Gennemsynet er udløbet", "Optagelsen er uberørt.", "Angiv formålet igen for at fortsætte."

@@ -386,6 +386,50 @@ class Custody(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Holding:
+    """A hold that stands. `by`: the name of who placed it."""
+
+    id: str
+    at: datetime
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long an interview has to be kept, what holds it, and who asked for its erasure, if somebody did.
+
+    `until` is None before it has ended; `erased_at` before its key is gone.
+    """
+
+    until: datetime | None
+    holds: tuple[Holding, ...] = ()
+    requested_at: datetime | None = None
+    requested_by: str | None = None
+    requested_by_id: str | None = None
+    reason: str | None = None
+    erased_at: datetime | None = None
+
+
+class Retention(Protocol):
+    """Each act raises NotFound, and Conflict with a code of `evidence_store.retention`; nothing has changed then."""
+
+    def standing(self, interview: str) -> Keeping: ...
+
+    def hold(self, interview: str, by: Account, reason: str) -> None: ...
+
+    def release(self, interview: str, hold: str, by: Account, reason: str) -> None: ...
+
+    def request(self, interview: str, by: Account, reason: str) -> None: ...
+
+    def withdraw(self, interview: str, by: Account) -> None: ...
+
+    def approve(self, interview: str, by: Account) -> None:
+        """Decide and carry out what another person asked for. It cannot be undone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class WitnessState:
     """A witness of the ledger: up to which size it stands for it (0: not at all yet), and by a cosignature of when.
     `refused` is a code (`ledger-rolled-back`, `ledger-rewritten`) where it says no."""
@@ -413,6 +457,7 @@ class Services:
     custody: Custody
     store: StoreStatus
     clock: Callable[[], datetime]
+    retention: Retention
     witnesses: Witnesses | None = None
     """None where no witness policy is set."""
 

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     s3_keys: Path | None = Field(default=None, description="file: access key and secret key, a line each")
     s3_authority: Path | None = Field(default=None, description="PEM file for the server's certificate")
     s3_locked_days: int = Field(default=3650, ge=1, description="how long each object is locked")
+    retention_days: int = Field(default=3650, ge=0, description="how long an interview is kept before two may erase it")
     witnesses: Path | None = Field(default=None, description="TOML file: the policy of the ledger's witnesses")
     second_vault: Path | None = Field(default=None, description="a folder that holds everything a second time")
     second_s3_endpoint: str | None = Field(default=None, description="or an S3 server with Object Lock that does")

@@ -20,19 +20,22 @@ from api.desk.custody import CustodyDesk
 from api.desk.interviews import InterviewDesk
 from api.desk.media import MediaDesk
 from api.desk.moments import moment
+from api.desk.retention import RetentionDesk
 from api.desk.room import RoomClient
+from api.desk.standing import standing_alarms
 from api.desk.store import StoreDesk
 from api.desk.witnesses import WitnessDesk
 from api.identity.passwords import Passwords
 from api.long_work import LongWork
 from api.routes.intake import GREATEST_OBJECT, intake_router
-from api.services import CameraName, DemoAccount, Services, WebSettings
+from api.services import Alarm, CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
 from api.stamping import configured, keep_stamps, rules
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
-from evidence_store.errors import OutOfReach, Tampered, VidneError
+from evidence_store.erasure import Erasure
+from evidence_store.errors import OutOfReach, Tampered, Unavailable, VidneError
 from evidence_store.holdings import Holdings
 from evidence_store.intake import Intake
 from evidence_store.kept import KeptVault
@@ -108,6 +111,12 @@ def open_store(settings: Settings) -> Store:
     except OutOfReach:
         database.close()
         raise
+    try:
+        if not book.read_only:
+            authority.keep_certificates(book.vault)
+    except Unavailable as error:
+        # A full vault or a refused one: the next start puts them there.
+        log.error("certificates_not_in_vault", code=error.code)
     keys = KeyStore(authority, Escrow(settings.escrow_folder))
     return Store(
         authority, book, keys, Intake(book, authority, keys), KeyPools(book, keys), RoomNotes(book),
@@ -186,11 +195,27 @@ def build_app(settings: Settings) -> FastAPI:
     recorder = _client(settings.recorder_url, secrets.token("room"), timeout=30.0)
     monitor = _client(settings.monitor_url, secrets.token("monitor"), timeout=10.0)
     witnesses = None if store.witnessing is None else WitnessDesk(store.witnessing)
-    room = RoomClient(recorder, monitor, profile, accounts, book, tuple if witnesses is None else witnesses.alarms)
+
+    def standing() -> tuple[Alarm, ...]:
+        own = () if settings.demo else standing_alarms(settings.escrow_folder)
+        return (*own, *(() if witnesses is None else witnesses.alarms()))
+
+    room = RoomClient(recorder, monitor, profile, accounts, book, standing)
     copies = CopyDesk(
         book, store.authority, store.keys, settings.store_folder / "copies", profile.house, room.recording,
         store.witnessing,
     )  # fmt: skip
+
+    def forget(interview: str) -> None:
+        store.playback.forget(interview)
+        copies.forget_erased()
+
+    erasure = Erasure(book, store.keys, settings.retention_days, forget)
+    try:
+        erasure.finish()
+    except (VidneError, OSError) as error:
+        # Decided, in custody, and not done: nobody can open it meanwhile, and the next start tries again.
+        log.error("erasure_not_carried_out", error=type(error).__name__)
     services = Services(
         accounts=CustodianAccounts(book, accounts, passwords),
         interviews=InterviewDesk(
@@ -203,6 +228,7 @@ def build_app(settings: Settings) -> FastAPI:
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
         store=StoreDesk(book),
         clock=lambda: moment(book.clock()),
+        retention=RetentionDesk(erasure),
         witnesses=witnesses,
     )
     router = intake_router(

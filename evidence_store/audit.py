@@ -19,16 +19,19 @@ from evidence_store.canonical import parse
 from evidence_store.copies.cms import check_cms
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, TakeRow
+from evidence_store.erasure import check_erasures
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound, OutOfReach, VidneError
 from evidence_store.intake import device_certificates, segment_name, segments_of, take_prefix
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.witness_audit import audit_witnesses, cosigned_names
 from evidence_store.ledger.witnessing import Witnessing
+from evidence_store.revoking import check_rows, known
 from evidence_store.scrub import DAMAGE, look
 from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
+from evidence_store.sealing.revocation import Revocation, doubt, said
 from evidence_store.stamps.audit import StampAudit
 from evidence_store.stamps.keeper import Rules
 from evidence_store.stamps.stamp import TimeAuthority
@@ -78,6 +81,7 @@ class Audit:
         self._tell = tell or (lambda finding: None)
         self._kept: list[str] = []
         self._remembered: list[str] = []
+        self._revoked: list[Revocation] = []
         self._witnessing = witnessing
         self._cosigned: list[str] = []
 
@@ -100,7 +104,9 @@ class Audit:
                 yield self._step(f"vault {number}", partial(self._vault, vault))
         yield self._step("ledger", lambda: self._ledger(session))
         yield self._step("custody", lambda: f"{custody_log.verify_rows(session)} events agree with the ledger")
+        yield self._step("erasures", lambda: check_erasures(session))
         yield self._step("checkpoints", lambda: self._checkpoints(session))
+        yield self._step("revocations", lambda: self._revocations(session))
         witnesses = partial(audit_witnesses, session, self._book, self._witnessing, self._cosigned)
         yield self._step("witnesses", witnesses)
         named = self._named(session)
@@ -164,6 +170,10 @@ class Audit:
             self._book.ledger.check_against(session, self._book.vault.get(name))
         return f"{len(self._remembered)} in the vault, all continued"
 
+    def _revocations(self, session: Session) -> str:
+        self._revoked = known(self._book.vault, self._authority)
+        return check_rows(session, self._revoked)
+
     def _named(self, session: Session) -> dict[str, set[int]]:
         """Every device that database, ledger or vault knows, with every take number that ledger and vault name."""
         named: dict[str, set[int]] = {enrolment: set() for enrolment in session.scalars(select(DeviceRow.enrolment))}
@@ -215,7 +225,10 @@ class Audit:
         check.check_torn(close.record, vault.get(tail) if vault.exists(tail) else None, chain)
         segments = 0 if chain is None else chain.index + 1
         self._nothing_else(row, segments, close.record["torn"] is not None)
-        return f"{close.how}, {0 if chain is None else chain.tick + 1} ticks in {segments} segments"
+        # Kept, and said: a revocation stops no recording, and what came after it is not called good.
+        found = doubt(self._revoked, bytes.fromhex(row.enrolment), row.n, None if chain is None else chain.head)
+        words = "" if found is None else f". {said(found)}"
+        return f"{close.how}, {0 if chain is None else chain.tick + 1} ticks in {segments} segments{words}"
 
     def _nothing_else(self, row: TakeRow, segments: int, torn: bool) -> None:
         """What lies beside a closed take's objects was put there by nobody who may."""

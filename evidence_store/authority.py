@@ -1,6 +1,6 @@
 """The store's own keys: root, store (P-256 and ML-DSA-65), ledger (Ed25519), and the key-encryption key.
 
-    <keys folder>/root.key  store.key  store-ml-dsa.key  ledger.key  kek      private, mode 0600
+    <keys folder>/root.key  store.key  store-ml-dsa.key  ledger.key  kek …    private, mode 0600
     <keys folder>/root.pem  store.pem  store-ml-dsa.pem  ledger.pem           certificates, to be given out
 
 Files now; an HSM takes the same places later. Nothing here ever goes into the vault, the database or a backup of them.
@@ -20,10 +20,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from evidence_store import domains
 from evidence_store.durable import write_durably
 from evidence_store.errors import InvalidInput
+from evidence_store.kek import KeyEncryptionKeys
 from evidence_store.ledger.checkpoint import NoteSigner
 from evidence_store.sealing import certificates as certs
+from evidence_store.vault.vault import Vault
 
-KEY_ENCRYPTION_KEY_SIZE = 32
+CERTIFICATES = "certificates/"
+"""Where the vault keeps the store's certificates: SHA-256 of the DER, `.der`. They are all that a copy of the vault
+needs besides the root's fingerprint to be checked on an empty machine."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -38,13 +42,20 @@ class Authority:
     store_ml_dsa: x509.Certificate
     ledger_key: ed25519.Ed25519PrivateKey
     ledger: x509.Certificate
-    key_encryption_key: bytes
+    kek: KeyEncryptionKeys
     log_name: str
 
     @property
     def fingerprint(self) -> str:
         """What has to be known beforehand, outside of any package: SHA-256 of the root certificate."""
         return certs.fingerprint(self.root)
+
+    def keep_certificates(self, vault: Vault) -> None:
+        """Puts root, store and ledger certificates into the vault, those that are not there. Raises Unavailable."""
+        for each in (self.root, self.store, self.store_ml_dsa, self.ledger):
+            name = f"{CERTIFICATES}{certs.fingerprint(each)}.der"
+            if not vault.exists(name):
+                vault.put(name, certs.to_der(each))
 
     def note_signer(self) -> NoteSigner:
         return NoteSigner(self.log_name, self.ledger_key)
@@ -86,7 +97,8 @@ def create(folder: Path, now: datetime.datetime) -> None:
         ("root", root_key), ("store", store_key), ("store-ml-dsa", store_ml_dsa_key), ("ledger", ledger_key),
     ):  # fmt: skip
         write_durably(folder / f"{name}.key", key.private_bytes(*pem))
-    write_durably(folder / "kek", secrets.token_bytes(KEY_ENCRYPTION_KEY_SIZE))
+    if not (folder / "kek").exists():
+        KeyEncryptionKeys(folder).add()
     write_durably(folder / "log-name", f"vidne.example/{secrets.token_hex(4)}\n".encode())
     write_durably(folder / "store.pem", certs.to_pem(certs.issue(certs.STORE, store_key.public_key(), *above)))
     write_durably(
@@ -124,7 +136,7 @@ def load(folder: Path) -> Authority:
         store_ml_dsa=certificate("store-ml-dsa"),
         ledger_key=ledger_key,
         ledger=certificate("ledger"),
-        key_encryption_key=(folder / "kek").read_bytes(),
+        kek=KeyEncryptionKeys(folder),
         log_name=(folder / "log-name").read_text().strip(),
     )
 

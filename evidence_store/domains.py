@@ -31,6 +31,7 @@ TAIL: Final = "vidne/v1/tail"
 # Keys and the manifest: docs/formats/manifest.md
 INTERVIEW_KEY_SIGNATURE: Final = "vidne/v1/interview-key-signature"
 ESCROW: Final = "vidne/v1/escrow"
+REVOCATION_SIGNATURE: Final = "vidne/v1/revocation-signature"
 MANIFEST_SIGNATURE: Final = "vidne/v1/manifest-signature"
 # The ledger: docs/formats/ledger.md
 LEDGER_BODY: Final = "vidne/v1/ledger-body"

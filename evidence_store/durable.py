@@ -33,3 +33,20 @@ def write_durably(path: Path, data: bytes) -> None:
         os.close(descriptor)
     part.rename(path)
     fsync_folder(path.parent)
+
+
+def destroy(path: Path) -> None:
+    """Overwrites a file where it lies, then removes it; both durable when this returns. Raises OSError.
+
+    A crash leaves the overwritten file or none. On a disk that writes in place the bytes are gone. An SSD, a
+    file system that copies on write, a snapshot or a backup may keep them where no program can reach: only a disk
+    that was encrypted from its first day answers for those.
+    """
+    with path.open("r+b", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        for filling in (os.urandom(size), bytes(size)):
+            file.seek(0)
+            file.write(filling)
+            os.fsync(file.fileno())
+    path.unlink()
+    fsync_folder(path.parent)

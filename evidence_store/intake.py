@@ -147,8 +147,12 @@ class Intake:
                     "start": start.start_hash.hex(), "take": take,
                 }  # fmt: skip
                 entry.record(event_of(Verb.TAKE_STARTED, now, enrolment, interview, details))
-                if interview.state in (InterviewState.SEALED, InterviewState.AVAILABLE):
+                if interview.state in (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED):
                     alarm(entry.session, now, "take-after-seal", interview.room, {"enrolment": enrolment, "take": take})
+                if device.revoked_at is not None:
+                    # Taken in all the same: what is evidence of a theft is evidence too, and it may be a true one.
+                    about = {"enrolment": enrolment, "take": take}
+                    alarm(entry.session, now, "take-after-revocation", interview.room, about)
                 begin(interview)
         return Acknowledgement(stored.name, stored.sha256)
 

@@ -19,6 +19,8 @@ class InterviewState(StrEnum):
     ENDED = "ended"
     SEALED = "sealed"
     AVAILABLE = "available"
+    ERASED = "erased"
+    """Two people decided it: its key is gone or going, its proofs stand."""
     RESERVED = "reserved"
     """A room holds its key for a start without the store; nobody has been interviewed in it yet."""
 
@@ -32,6 +34,8 @@ class InterviewEvent(StrEnum):
     """Every take is closed and delivered, and the manifest over them is signed and in the ledger."""
     RELEASE = "release"
     """The sealed takes were opened and checked once: it can be played and copied."""
+    ERASE = "erase"
+    """A second person approved what a first one asked for."""
 
 
 TRANSITIONS: Final = MappingProxyType(
@@ -41,6 +45,8 @@ TRANSITIONS: Final = MappingProxyType(
         (InterviewState.RECORDING, InterviewEvent.END): InterviewState.ENDED,
         (InterviewState.ENDED, InterviewEvent.SEAL): InterviewState.SEALED,
         (InterviewState.SEALED, InterviewEvent.RELEASE): InterviewState.AVAILABLE,
+        (InterviewState.SEALED, InterviewEvent.ERASE): InterviewState.ERASED,
+        (InterviewState.AVAILABLE, InterviewEvent.ERASE): InterviewState.ERASED,
     }
 )
 """Every transition there is; what is not here is refused."""

@@ -6,18 +6,20 @@ still. A seed is in escrow, durably, before its public half is released.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from evidence_store.authority import Authority
-from evidence_store.database.schema import InterviewRow, KeyWrapRow
-from evidence_store.durable import fsync_folder, write_durably
+from evidence_store.database.schema import InterviewRow, KeyWrapRow, LedgerHeadRow
+from evidence_store.durable import destroy, fsync_folder, write_durably
 from evidence_store.errors import Conflict, NotFound, Tampered
-from evidence_store.sealing.keys import PrivateKey, PublicKey, escrow_info, lock_seed, unlock_seed
+from evidence_store.sealing.keys import PrivateKey, PublicKey, escrow_info
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Escrow:
             os.fsync(file.fileno())
         fsync_folder(self._folder)
 
+    def erase(self, interview: str) -> None:
+        """Overwrites and removes the deposit, if there is one; `durable.destroy` says what that is worth."""
+        with contextlib.suppress(FileNotFoundError):
+            destroy(self._folder / f"{interview}.seed")
+
     def recover(self, interview: str, recovery: PrivateKey) -> PrivateKey:
         """The seed, opened with the recovery key. Raises NotFound, CiphertextInvalid."""
         try:
@@ -77,16 +84,18 @@ class KeyStore:
         """
         if row.public_key is not None:
             raise Conflict("the interview has its key already", code="interview-key")
+        hold_minting(session)
         private = PrivateKey.generate()
         self._escrow.deposit(row.id, private)
         public = private.public_key()
         signature = self._authority.sign_interview_key(bytes.fromhex(row.id), public.encoded)
         row.public_key, row.public_key_signature = public.encoded, signature
+        kek_id, wrapped = self._authority.kek.lock(private)
         session.add(
             KeyWrapRow(
                 interview_id=row.id,
-                kek_id="file",
-                wrapped_seed=lock_seed(self._authority.key_encryption_key, private),
+                kek_id=kek_id,
+                wrapped_seed=wrapped,
                 created_at=int(now.timestamp()) * 10**9,
             )
         )
@@ -99,13 +108,28 @@ class KeyStore:
             raise NotFound("the interview has no key yet", code="interview-key")
         return ReleasedKey(PublicKey(row.public_key), row.public_key_signature)
 
+    def erase_escrow(self, interview: str) -> None:
+        """The seed's deposit is gone, durably. Its wrap is the caller's to null, in the transaction that attests it."""
+        self._escrow.erase(interview)
+
     def open(self, session: Session, interview: str) -> PrivateKey:
-        """The private key, checked against its public half. Raises NotFound where it was erased, Tampered."""
+        """The private key, checked against its public half. Raises NotFound where it was erased, Tampered, and
+        Unavailable where its key-encryption key went just now: the row names another one by then."""
         wrap = session.get(KeyWrapRow, interview)
         row = session.get(InterviewRow, interview)
+        if wrap is not None and wrap.erased_at is not None:
+            raise NotFound("the interview was erased", code="erased")
         if wrap is None or row is None or wrap.wrapped_seed is None or row.public_key is None:
             raise NotFound("the interview's key is not here", code="interview-key")
         try:
-            return unlock_seed(self._authority.key_encryption_key, wrap.wrapped_seed, PublicKey(row.public_key))
+            return self._authority.kek.unlock(wrap.kek_id, wrap.wrapped_seed, PublicKey(row.public_key))
         except Tampered:
             raise Tampered("the interview's key does not agree with its public half", code="seed-mismatch") from None
+
+
+def hold_minting(session: Session) -> None:
+    """No key is minted, and no rotation of the key-encryption key ends, in another transaction until this one does.
+
+    On SQLite writers are one at a time anyhow; elsewhere the ledger's head is the lock that all of them take.
+    """
+    session.scalars(select(LedgerHeadRow.id).with_for_update()).all()

@@ -6,12 +6,14 @@ import collections
 import threading
 from dataclasses import dataclass, field
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from evidence_store.authority import Authority
-from evidence_store.database.schema import SegmentRow, TakeRow
+from evidence_store.database.schema import InterviewRow, SegmentRow, TakeRow
 from evidence_store.errors import ChainBroken, NotFound
 from evidence_store.intake import segments_of
+from evidence_store.interview import InterviewState
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger.book import Book
 from evidence_store.sealing import check
@@ -85,6 +87,12 @@ class Playback:
             finally:
                 keys.forget()
 
+    def forget(self, interview: str) -> None:
+        """Closes what is open of an interview: its key is gone, and so is what it opened."""
+        with self._lock:
+            for key in [key for key, each in self._open.items() if each.start.interview.hex() == interview]:
+                self._open.pop(key).forget()
+
     def _messages(self, enrolment: str, take: int, segment: int, kind: Kind, track: int, epoch: int) -> bytes:
         start, keys = self._keys_of(enrolment, take, segment)
         try:
@@ -110,6 +118,15 @@ class Playback:
         """The segment's ticks, after hash, place, chain and signatures hold against what intake noted."""
         with self._book.reading() as session:
             row = session.get(SegmentRow, (enrolment, take, index))
+            # Asked each time: another process may have erased it, and what is open here does not know.
+            erased = session.scalar(
+                select(InterviewRow.id).where(
+                    InterviewRow.id == start.interview.hex(), InterviewRow.state == InterviewState.ERASED.value
+                )
+            )
+            if erased is not None:
+                self.forget(erased)
+                raise NotFound("the interview was erased", code="erased")
             if row is None:
                 raise NotFound("no such segment", code="media")
             chain = _chain_before(session, start, row)

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import select
@@ -24,9 +25,13 @@ from evidence_store.identifiers import InterviewId
 from evidence_store.intake import outermost, segments_of, take_prefix
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
+from evidence_store.revoking import of_takes
 from evidence_store.sealing.check import check_start
 from evidence_store.sealing.journal import Ending, TrackEntry
 from evidence_store.sealing.manifest import Gap, TakeSummary, manifest, sign_manifest
+from evidence_store.sealing.revocation import Revocation, doubt
+
+_SEALED: Final = (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED)
 
 Media = tuple[int, int] | None
 """UTC nanoseconds of a take's first and last media."""
@@ -124,7 +129,7 @@ class Sealing:
         with self._book.reading() as session:
             row = session.get(InterviewRow, interview_id)
             if row is None or row.state != InterviewState.ENDED:
-                return row is not None and row.state in (InterviewState.SEALED, InterviewState.AVAILABLE)
+                return row is not None and row.state in _SEALED
             takes = takes_of(session, interview_id)
             if not takes or unaccounted(session, takes) or self._one_before_is_missing(session, takes):
                 return False
@@ -211,6 +216,8 @@ class Sealing:
                     ends = track_ends(take, segments_of(session, take.enrolment, take.n), start.tracks)
                 stretches.append((take, span, ends))
             summaries.append(_summary(take, count, span))
+        revoked = of_takes(session, self._book.vault, self._authority, takes)
+        summaries = [replace(each, doubtful=_doubtful(each, revoked)) for each in summaries] if revoked else summaries
         gaps = [*_between(stretches), *_declared(session, interview_id, tracks)]
         gaps.sort(key=lambda gap: gap.from_utc_ns)
         return manifest(bytes.fromhex(interview_id), number, summaries, [], gaps, self._book.clock())
@@ -233,6 +240,11 @@ def _summary(take: TakeRow, segments: int, span: Media) -> TakeSummary:
         first_media_utc_ns=None if span is None else span[0],
         last_media_utc_ns=None if span is None else span[1],
     )
+
+
+def _doubtful(take: TakeSummary, revoked: list[Revocation]) -> int | None:
+    found = doubt(revoked, take.enrolment, take.take, take.head)
+    return None if found is None else found.number
 
 
 def _between(stretches: list[Stretch]) -> Iterator[Gap]:

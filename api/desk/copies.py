@@ -44,6 +44,7 @@ from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.people import Person, Role
+from evidence_store.revoking import read as revocations
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.manifest import SignedManifest
 from evidence_store.stamps.collected import stamps_of
@@ -95,6 +96,7 @@ class CopyDesk:
                 row.state, row.progress = CopyState.QUEUED.value, 0
         for left in self._folder.glob("*.part"):
             left.unlink()
+        self.forget_erased()
         self._thread.start()
 
     def stop(self) -> None:
@@ -102,6 +104,15 @@ class CopyDesk:
         self._ending = True
         self._wake.set()
         self._thread.join(timeout=2)
+
+    def forget_erased(self) -> None:
+        """Removes the copies of interviews that were erased. What was handed over is with its recipient."""
+        with self._book.database.writing() as session:
+            query = select(CopyRow).join(InterviewRow, CopyRow.interview_id == InterviewRow.id)
+            for row in session.scalars(query.where(InterviewRow.state == InterviewState.ERASED.value)):
+                self._path(row.id).unlink(missing_ok=True)
+                if row.state == CopyState.READY.value:
+                    row.state, row.failure = CopyState.FAILED.value, "erased"
 
     # For the routes
 
@@ -115,6 +126,8 @@ class CopyDesk:
             row = entry.session.get(InterviewRow, interview)
             if row is None:
                 raise NotFound("no such interview", code="interview")
+            if row.state == InterviewState.ERASED:
+                raise NotFound("the interview was erased", code="erased")
             if row.state not in (InterviewState.SEALED, InterviewState.AVAILABLE):
                 raise Conflict("the interview is not sealed yet", code="not-sealed")
             _assigned(row)
@@ -260,6 +273,11 @@ class CopyDesk:
                 custody=[self._entry(session, each.index, proving) for each in logged],
                 checkpoint=proving[-1],
                 stamps=stamps_of(session, vault, self._book.ledger, interview.id),
+                revocations=[
+                    signed
+                    for enrolment in sorted({take.enrolment for take in takes_of(session, interview.id)})
+                    for signed in revocations(vault, enrolment)
+                ],
             )
 
     def _take(self, session: Session, take: TakeRow) -> TakeSource:

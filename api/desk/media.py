@@ -57,6 +57,8 @@ class MediaDesk:
             row = entry.session.get(InterviewRow, interview)
             if row is None:
                 raise NotFound("no such interview", code="interview")
+            if row.state == InterviewState.ERASED:
+                raise NotFound("the interview was erased", code="erased")
             if row.state not in _PLAYABLE:
                 raise Conflict("the interview is not sealed yet", code="not-sealed")
             number = case_of(row)

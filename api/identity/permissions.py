@@ -37,6 +37,10 @@ PERMISSIONS: Final[dict[str, frozenset[Role]]] = {
     "interview:custody:read": frozenset({Role.OPERATOR, Role.PROSECUTOR}),
     "interview:copy:request": frozenset({Role.PROSECUTOR}),
     "interview:copy:retrieve": frozenset({Role.PROSECUTOR}),
+    # Two different people: `evidence_store.retention` sees to that. The administrator holds nothing of a case.
+    "interview:hold:set": frozenset({Role.PROSECUTOR}),
+    "interview:erasure:request": frozenset({Role.PROSECUTOR}),
+    "interview:erasure:approve": frozenset({Role.PROSECUTOR}),
     "system:status:read": frozenset({Role.ADMINISTRATOR}),
     "system:api:describe": frozenset({Role.ADMINISTRATOR}),
 }

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api.processes.keep_away import keep_away
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.whep import whep_routes
 from api.settings import Secrets, Settings
@@ -27,6 +28,7 @@ def main(settings: Settings) -> None:
     configure_logs()
     harden()
     die_with_parent()
+    keep_away("monitor", settings)
     take_precedence(1)
     uvloop.run(run(settings))
 

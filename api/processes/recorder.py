@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.identity.room_code import RoomCode
+from api.processes.keep_away import keep_away
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.camera_page import camera_page_router
 from api.routes.room import room_routes
@@ -68,6 +69,7 @@ def main(settings: Settings) -> None:
     configure_logs()
     harden()
     die_with_parent()
+    keep_away("recorder", settings)
     take_precedence(2)
     # The sealing thread may hold the interpreter for so long (s) while a packet waits to be passed on; 5 ms by default.
     sys.setswitchinterval(0.0005)

@@ -9,6 +9,7 @@ import structlog
 import uvloop
 from fastapi import FastAPI
 
+from api.processes.keep_away import keep_away
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve
 from api.settings import Settings
 from api.wiring import build_app
@@ -24,6 +25,7 @@ def main(settings: Settings) -> None:
     configure_logs()
     harden()
     die_with_parent()
+    keep_away("web", settings)
     uvloop.run(serve(_application(settings), listen(settings.host, settings.port), settings))
 
 

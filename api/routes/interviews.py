@@ -27,6 +27,7 @@ Controller = Annotated[Account, Depends(allow("interview:session:control"))]
 Assigner = Annotated[Account, Depends(allow("interview:case:assign"))]
 
 RECENT = 12
+_OVER = (InterviewState.ENDED, InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED)
 FIELD_OF = {"child-ordinal": "child_ordinal"}
 """The field a refusal belongs to; every other code belongs to the case number."""
 
@@ -181,7 +182,7 @@ def _overview(request: Request, services: Serviced, errors: dict[str, Problem], 
 
 async def _console(request: Request, services: Serviced, interview_id: str, problem: Problem | None) -> Response:
     interview = await run_in_threadpool(services.interviews.get, interview_id)
-    if problem is None and interview.state in (InterviewState.ENDED, InterviewState.SEALED, InterviewState.AVAILABLE):
+    if problem is None and interview.state in _OVER:
         return RedirectResponse(f"/afhoering/{interview_id}/kvittering", 303)
     try:
         state = await services.room.state()

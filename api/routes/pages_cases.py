@@ -17,6 +17,7 @@ from api.services import Account
 from api.web import page
 from evidence_store.errors import NotFound, Refused
 from evidence_store.identifiers import CaseNumber
+from evidence_store.interview import InterviewState
 
 router = APIRouter(tags=["cases"])
 
@@ -55,7 +56,8 @@ def interview_page(request: Request, services: Serviced, account: Reader, interv
         request,
         "case.html",
         interview=interview,
-        takes=services.media.index(interview_id),
+        # What was erased cannot be opened, not even to say how long it was.
+        takes=() if interview.state is InterviewState.ERASED else services.media.index(interview_id),
         copies=services.copies.of(interview_id),
         problem=None,
         purpose="",

@@ -25,6 +25,7 @@ INTERVIEW_STATES: Final[dict[str, str]] = {
     InterviewState.ENDED: "Afsluttet",
     InterviewState.SEALED: "Forseglet",
     InterviewState.AVAILABLE: "Klar til gennemsyn",
+    InterviewState.ERASED: "Slettet",
     InterviewState.RESERVED: "Nøgle til nødstart",
 }
 
@@ -66,6 +67,7 @@ ALARMS: Final[dict[str, str]] = {
     "clock-step": "Maskinens ur er stillet under optagelsen.",
     "recovered": "Optagelsen blev afbrudt og er genoptaget i et nyt stykke.",
     "take-after-seal": "En forseglet afhøring fik endnu en optagelse. Kontakt den beviskædeansvarlige.",
+    "take-after-revocation": "En spærret maskine har afleveret en optagelse. Den gemmes og mærkes tvivlsom. Kontakt den beviskædeansvarlige.",  # noqa: E501
     "take-missing": "Et optagelsesnummer mangler.",
     "take-left-open": "En tidligere optagelse kunne ikke lukkes endnu. Det, der er optaget, er forseglet.",
     "spool-failing": "Rummets disk svarer med fejl. Det seneste venter i hukommelsen.",
@@ -75,6 +77,7 @@ ALARMS: Final[dict[str, str]] = {
     "store-out-of-reach": "Lageret svarer ikke. Optagelsen fortsætter og ligger på rummets maskine.",
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
+    "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
     "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
     "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
     "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
@@ -164,6 +167,12 @@ VERBS: Final[dict[str, str]] = {
     Verb.INTERVIEW_ENDED: "Videoafhøring afsluttet",
     Verb.INTERVIEW_SEALED: "Videoafhøring forseglet",
     Verb.INTERVIEW_AVAILABLE: "Klar til gennemsyn",
+    Verb.INTERVIEW_HELD: "Spærret mod sletning",
+    Verb.INTERVIEW_RELEASED: "Spærring ophævet",
+    Verb.ERASURE_REQUESTED: "Sletning indstillet",
+    Verb.ERASURE_WITHDRAWN: "Sletteindstilling trukket tilbage",
+    Verb.ERASURE_APPROVED: "Sletning godkendt",
+    Verb.INTERVIEW_ERASED: "Slettet: nøglen er tilintetgjort",
     Verb.TAKE_STARTED: "Optagelse begyndt",
     Verb.TAKE_TESTED: "Prøve af optagelsen åbnet og kontrolleret",
     Verb.TAKE_TEST_FAILED: "Prøve af optagelsen kunne ikke åbnes",
@@ -184,6 +193,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.VAULT_OBJECT_LOST: "Ingen kopi i lageret kan læses",
     Verb.VAULT_SCRUBBED: "Alle kopier i lageret gennemlæst",
     Verb.DEVICE_REVOKED: "Rummets maskine spærret",
+    Verb.KEYS_ROTATED: "Nøglelagerets nøgle skiftet",
     Verb.VIEWER_JOINED: "Fulgte med i direkte visning",
     Verb.VIEWER_LEFT: "Forlod direkte visning",
     Verb.MEDIA_VIEWED: "Gennemsyn",

@@ -18,6 +18,7 @@ from evidence_store.copies.cms import check_cms
 from evidence_store.copies.custody_proofs import check_entry
 from evidence_store.copies.graph import MARK, Card, Input, Look, Scene
 from evidence_store.copies.render import CLOCK_ZONE, Rendered, RenderFailed, Tools, render
+from evidence_store.copies.revocations import check_revocation, path_of
 from evidence_store.copies.source import COPY_SIGNATURE, CopySource, Progress, take_folder
 from evidence_store.copies.stamps import stamp_files
 from evidence_store.copies.survey import Measure, TakeSurvey, check_manifest, parse_manifest, survey_take, void_device
@@ -244,6 +245,7 @@ def _bag(source: CopySource, takes: list[TakeSurvey], payload: list[File]) -> li
         *_custody_files(source),
         *(File.of(path, data) for path, data in stamp_files(source.stamps)),
         *_certificate_files(source),
+        *_revocation_files(source),
     ]
     for take in takes:
         tags += _take_files(source, take)
@@ -296,6 +298,14 @@ def _certificate_files(source: CopySource) -> list[File]:
     known = source.certificates
     named = {"root": known.root, "store": known.store, "store-ml-dsa-65": known.store_ml_dsa, "ledger": known.ledger}
     return [File.of(f"evidence/certificates/{name}.pem", certs.to_pem(each)) for name, each in named.items()]
+
+
+def _revocation_files(source: CopySource) -> list[File]:
+    files, known = [], source.certificates
+    for each in source.revocations:
+        path = path_of(check_revocation(each, known.store, known.store_ml_dsa, known.root))
+        files += [File.of(path, each.data), File.of(f"{path}.p7s", each.cms), File.of(f"{path}.mldsa65", each.ml_dsa)]
+    return files
 
 
 def _description(source: CopySource, takes: list[TakeSurvey]) -> Record:

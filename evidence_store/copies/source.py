@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.sealing.manifest import SignedManifest
+from evidence_store.sealing.revocation import SignedRevocation
 from evidence_store.stamps.collected import Collected
 
 COPY_SIGNATURE: Final = "vidne/v1/copy-signature"
@@ -84,7 +85,7 @@ class CopySource:
     """Everything that a copy holds or is made with. `takes`: every take of the interview, in the manifest's order.
 
     `checkpoint`: the latest signed checkpoint of the ledger, a note. `stamps`: every stamp about these takes and this
-    manifest that custody has. `copy_id`: 16 random bytes.
+    manifest that custody has. `copy_id`: 16 random bytes. `revocations`: those of the takes' devices.
     """
 
     copy_id: bytes
@@ -102,6 +103,7 @@ class CopySource:
     custody: Sequence[CustodyEntry] = field(default_factory=tuple)
     checkpoint: bytes | None = None
     stamps: Collected = field(default_factory=Collected)
+    revocations: Sequence[SignedRevocation] = field(default_factory=tuple)
 
 
 def take_label(position: int) -> str:

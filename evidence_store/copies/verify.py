@@ -24,6 +24,7 @@ from evidence_store.copies.cms import check_cms
 from evidence_store.copies.contents import VIEWING
 from evidence_store.copies.custody_proofs import check_entry, ledger_verifier
 from evidence_store.copies.originals import Expected, check_originals
+from evidence_store.copies.revocations import FOLDER, check_none_doubtful, check_revocation, path_of
 from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
 from evidence_store.copies.stamps import check_stamps, words
 from evidence_store.copies.survey import check_manifest, parse_manifest
@@ -38,6 +39,7 @@ from evidence_store.sealing import certificates as certs
 from evidence_store.sealing.check import Close, Start, check_close, check_start
 from evidence_store.sealing.journal import Ending
 from evidence_store.sealing.manifest import check_ml_dsa
+from evidence_store.sealing.revocation import SignedRevocation
 
 _SIGNED = {"tagmanifest-sha256.txt", "tagmanifest-sha256.txt.p7s", "tagmanifest-sha256.txt.mldsa65"}
 
@@ -104,6 +106,7 @@ class _Verifier:
         self._step("signatures", self._check_signatures)
         self._step("files", self._check_files)
         self._step("takes", self._check_takes)
+        self._step("devices", self._check_devices)
         self._step("originals", self._check_originals)
         self._step("gaps", self._check_gaps)
         self._step("custody", self._check_custody)
@@ -210,6 +213,27 @@ class _Verifier:
             walk.lines(file)
         checked = check_close(close, start.device_certificate, start.device_ml_dsa_certificate, walk.chain)
         return start, checked
+
+    def _check_devices(self) -> str:
+        """Whether a device of these takes was revoked when the copy was made, and which takes that leaves doubtful."""
+        ours = self._certificate("root"), self._certificate("store"), self._certificate("store-ml-dsa-65")
+        found = []
+        for path in sorted(self._bag.paths()):
+            if path.startswith(FOLDER) and path.endswith(".json"):
+                data, cms, ml_dsa = (read(self._bag, f"{path}{suffix}") for suffix in ("", ".p7s", ".mldsa65"))
+                found.append(check_revocation(SignedRevocation(data, cms, ml_dsa), ours[1], ours[2], ours[0]))
+                if path != path_of(found[-1]):
+                    raise ChainBroken("a revocation lies under another's name", code="revocation-misplaced")
+        listed = self._manifest["takes"]
+        known = {(each.enrolment.hex(), each.number) for each in found}
+        for each in listed:
+            if each.get("doubtful") is not None and (each["enrolment"], each["doubtful"]) not in known:
+                raise ChainBroken("the manifest names a revocation that is not here", code="revocation-missing")
+        takes = [
+            (take_label(at), bytes.fromhex(each["enrolment"]), each["take"], _head(each["head"]))
+            for at, each in enumerate(listed)
+        ]
+        return check_none_doubtful(found, takes)
 
     def _check_originals(self) -> str:
         """Every byte of every original: file hash, range, and the commitment in the device's signed record."""
@@ -333,6 +357,10 @@ class _Verifier:
                 raise ChainBroken(f"{path} does not play: {words.decode('utf-8', 'replace').strip()}")
         note = "" if VIEWING in films else "; there is no viewing copy"
         return f"{len(films)} films read through{note}"
+
+
+def _head(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
 
 
 def _pour(source: Any, sink: Any) -> None:

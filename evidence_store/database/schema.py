@@ -84,6 +84,38 @@ class KeyWrapRow(Base):
     erased_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class HoldRow(Base):
+    """Somebody says that an interview must not be erased, until somebody says that it may."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    interview_id: Mapped[str] = mapped_column(ForeignKey("interview.id"), index=True)
+    placed_at: Mapped[int] = mapped_column(BigInteger)
+    placed_by: Mapped[str] = mapped_column(ForeignKey("account.id"))
+    reason: Mapped[str] = mapped_column(Text)
+    released_at: Mapped[int | None] = mapped_column(BigInteger)
+    released_by: Mapped[str | None] = mapped_column(ForeignKey("account.id"))
+
+
+class ErasureRow(Base):
+    """One person's request to erase an interview. Withdrawn, or approved by another; then done, or to be done."""
+
+    __tablename__ = "erasure"
+
+    id: Mapped[str] = mapped_column(ID, primary_key=True)
+    interview_id: Mapped[str] = mapped_column(ForeignKey("interview.id"), index=True)
+    requested_at: Mapped[int] = mapped_column(BigInteger)
+    requested_by: Mapped[str] = mapped_column(ForeignKey("account.id"))
+    reason: Mapped[str] = mapped_column(Text)
+    withdrawn_at: Mapped[int | None] = mapped_column(BigInteger)
+    withdrawn_by: Mapped[str | None] = mapped_column(ForeignKey("account.id"))
+    approved_at: Mapped[int | None] = mapped_column(BigInteger)
+    approved_by: Mapped[str | None] = mapped_column(ForeignKey("account.id"))
+    # Null between the decision and its end: the next start carries it out.
+    done_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class DeviceRow(Base):
     """One enrolment of a room node: a new or restored disk is a new one."""
 

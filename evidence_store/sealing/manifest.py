@@ -28,10 +28,13 @@ class TakeSummary:
     ticks: int
     first_media_utc_ns: int | None
     last_media_utc_ns: int | None
+    doubtful: int | None = None
+    """The number of the revocation that makes it doubtful; None where no revocation does."""
 
     def record(self) -> Record:
         return {
             "close": self.close.hex(),
+            "doubtful": self.doubtful,
             "enrolment": self.enrolment.hex(),
             "first_media": _text(self.first_media_utc_ns),
             "head": None if self.head is None else self.head.hex(),

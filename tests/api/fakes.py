@@ -23,7 +23,9 @@ from api.services import (
     CustodyEvent,
     DemoAccount,
     Gap,
+    Holding,
     Interview,
+    Keeping,
     Lamp,
     LiveReply,
     MediaInit,
@@ -360,6 +362,41 @@ class FakeStore:
 
 
 @dataclass
+class FakeRetention:
+    """Keeps what was asked of it; the law of it is `evidence_store.retention`'s."""
+
+    clock: Clock
+    keeping: Keeping = field(default_factory=lambda: Keeping(NOON))
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def standing(self, interview: str) -> Keeping:
+        return self.keeping
+
+    def hold(self, interview: str, by: Account, reason: str) -> None:
+        self.asked.append(("hold", reason))
+        self.keeping = replace(self.keeping, holds=(Holding("1" * 32, self.clock(), by.name, reason),))
+
+    def release(self, interview: str, hold: str, by: Account, reason: str) -> None:
+        self.asked.append(("release", reason))
+        self.keeping = replace(self.keeping, holds=())
+
+    def request(self, interview: str, by: Account, reason: str) -> None:
+        self.asked.append(("request", reason))
+        self.keeping = replace(
+            self.keeping, requested_at=self.clock(), requested_by=by.name, requested_by_id=by.id, reason=reason
+        )
+
+    def withdraw(self, interview: str, by: Account) -> None:
+        self.asked.append(("withdraw", by.id))
+        self.keeping = Keeping(self.keeping.until, self.keeping.holds)
+
+    def approve(self, interview: str, by: Account) -> None:
+        if self.keeping.requested_by_id is None or self.keeping.requested_by_id == by.id:
+            raise Conflict("not two", code="erasure-same-person")
+        self.asked.append(("approve", by.id))
+
+
+@dataclass
 class World:
     """Every fake, reachable by name, behind one `Services`."""
 
@@ -371,6 +408,7 @@ class World:
     media: FakeMedia
     copies: FakeCopies
     custody: FakeCustody
+    retention: FakeRetention
     store: FakeStore
     services: Services
 
@@ -383,6 +421,7 @@ def world() -> World:
     interviews = FakeInterviews(clock, room)
     live, media, copies, custody = FakeLive(), FakeMedia(clock), FakeCopies(clock), FakeCustody()
     store = FakeStore()
+    retention = FakeRetention(clock)
     services = Services(
         PasswordAccounts(repository, passwords, Attempts()),
         interviews,
@@ -393,8 +432,9 @@ def world() -> World:
         custody,
         store,
         clock,
+        retention,
     )
-    return World(clock, repository, room, interviews, live, media, copies, custody, store, services)
+    return World(clock, repository, room, interviews, live, media, copies, custody, retention, store, services)
 
 
 def settings(**changes: object) -> WebSettings:

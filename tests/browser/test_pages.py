@@ -57,6 +57,7 @@ def test_every_page_is_accessible_and_fits(house: House, recorded: Recorded) -> 
             f"/sager/{interview}",
             f"/sager/{interview}/beviskaede",
             f"/sager/{interview}/kopi",
+            f"/sager/{interview}/sletning",
         ],
         Role.ADMINISTRATOR: ["/system"],
     }

@@ -11,7 +11,13 @@ from evidence_store.interview import TRANSITIONS, InterviewEvent, InterviewState
 def test_the_one_way_through() -> None:
     state = InterviewState.PLANNED
     seen = [state]
-    for event in (InterviewEvent.START, InterviewEvent.END, InterviewEvent.SEAL, InterviewEvent.RELEASE):
+    for event in (
+        InterviewEvent.START,
+        InterviewEvent.END,
+        InterviewEvent.SEAL,
+        InterviewEvent.RELEASE,
+        InterviewEvent.ERASE,
+    ):
         state = advance(state, event)
         seen.append(state)
     assert [*seen, InterviewState.RESERVED] == list(InterviewState)

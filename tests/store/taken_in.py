@@ -33,7 +33,7 @@ def stored(house: House) -> dict[str, bytes]:
     return {
         str(path.relative_to(house.vault)): path.read_bytes()
         for path in house.vault.rglob("*")
-        if path.is_file() and "checkpoints" not in str(path)
+        if path.is_file() and path.parent.name not in ("checkpoints", "certificates")
     }
 
 

@@ -1,0 +1,1 @@
+"""Commands of `vidne` that have commands of their own. What each needs is imported when it is called."""

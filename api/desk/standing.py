@@ -1,0 +1,23 @@
+"""Alarms that stand as long as something in the house is not as it has to be, whatever the room does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from api.desk.moments import moment
+from api.services import Alarm
+
+RECOVERY_KEY_HERE: Final = "recovery-key-here"
+"""The recovery key lies beside the escrow that it opens: operations.md#the-recovery-key."""
+
+STANDING: Final = frozenset({RECOVERY_KEY_HERE})
+
+
+def standing_alarms(escrow: Path) -> tuple[Alarm, ...]:
+    """Asked anew each time: a key that was taken away is gone from the pages at once."""
+    try:
+        made = (escrow / "recovery.key").stat().st_mtime_ns
+    except OSError:
+        return ()
+    return (Alarm(RECOVERY_KEY_HERE, moment(made)),)

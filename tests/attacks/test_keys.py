@@ -1,0 +1,443 @@
+"""Attacks on the store's keys: an interview erased (28), the key-encryption key rotated (29)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from api.desk.copies import CopyDesk
+from api.services import Account
+from evidence_store.custody import Verb
+from evidence_store.database.schema import AccountRow, CopyRow, InterviewRow, KeyWrapRow
+from evidence_store.erasure import Erasure
+from evidence_store.errors import Conflict, Tampered, Unavailable, VidneError
+from evidence_store.keystore import Escrow, KeyStore
+from evidence_store.people import Person, Role
+from evidence_store.playback import Playback
+from evidence_store.rotation import Rotation
+from evidence_store.sealing.keys import PrivateKey
+from recorder.spool import TakeFolder
+from recorder.take import Order
+from tests.house import BEGAN, House, record
+from tests.store.taken_in import stored
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "house")
+
+
+def keys_folder(house: House) -> Path:
+    return house.folder / "store" / "keys"
+
+
+def rotation(house: House) -> Rotation:
+    return Rotation(house.store.book, house.store.authority, keys_folder(house))
+
+
+def seeds(house: House, orders: list[Order]) -> list[PrivateKey]:
+    return [house.private_key(order) for order in orders]
+
+
+def wrapped_under(house: House) -> set[str]:
+    with house.store.book.reading() as session:
+        return {row.kek_id for row in session.query(KeyWrapRow)}
+
+
+# 29: rotation interrupted
+
+KILLED_AFTER = """
+import os, signal, sys
+from pathlib import Path
+from api.settings import Settings
+from api.wiring import open_store
+from evidence_store.rotation import Rotation
+
+store = open_store(Settings(data=Path(sys.argv[1])))
+steps = int(sys.argv[2])
+
+def tell(said):
+    global steps
+    steps -= 1
+    if steps == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Rotation(store.book, store.authority, Path(sys.argv[1]) / "store" / "keys", tell).run()
+"""
+
+
+def killed_after(folder: Path, step: int) -> bool:
+    """Rotates in a process that is killed after so many durable steps; False where it had fewer."""
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED_AFTER, str(folder), str(step)], cwd=ROOT, timeout=60, capture_output=True,
+        env={"PATH": os.environ["PATH"]}, check=False,
+    )  # fmt: skip
+    assert ran.returncode in (0, -signal.SIGKILL), ran.stderr.decode()
+    return ran.returncode != 0
+
+
+def test_29_rotation_killed_at_any_row_loses_no_key_and_is_ended_by_the_next(house: House, tmp_path: Path) -> None:
+    orders = [house.interview() for _ in range(4)]
+    house.deliver(record(house, house.spool(), orders[0], ticks=9))
+    before, objects = seeds(house, orders), stored(house)
+    house.close()
+    step = 0
+    while True:
+        step += 1
+        copy = tmp_path / f"killed-{step}"
+        shutil.copytree(house.folder, copy)
+        if not killed_after(copy, step):
+            break
+        left = House.__new__(House)
+        left.folder, left.vault_limit, left.account = copy, None, "a" * 32
+        left.open()
+        assert seeds(left, orders) == before, f"after step {step} a key is lost"
+        ended = [path.name for path in keys_folder(left).glob("kek*")] == ["kek-2"]
+        later = left.interview()
+        assert rotation(left).run() == 5
+        assert seeds(left, orders) == before
+        assert left.private_key(later)
+        # What was killed after its very last step was over: the next one is another.
+        present, times = ("kek-3", 2) if ended else ("kek-2", 1)
+        assert [path.name for path in keys_folder(left).glob("kek*")] == [present]
+        assert wrapped_under(left) == {present}
+        assert len(left.custody(Verb.KEYS_ROTATED)) == times
+        assert left.findings() == {}
+        assert {name: data for name, data in stored(left).items() if name in objects} == objects
+        left.close()
+    assert step == 1 + 4 + 3, "a new key, four rows, the attestation, the old key's end: each was tried"
+
+
+def test_29_rotation_again_and_again(house: House) -> None:
+    orders = [house.interview() for _ in range(2)]
+    before = seeds(house, orders)
+    for present in ("kek-2", "kek-3"):
+        old = {path.read_bytes() for path in keys_folder(house).glob("kek*")}
+        assert rotation(house).run() == 2
+        assert wrapped_under(house) == {present}
+        assert seeds(house, orders) == before
+        assert not any(key in path.read_bytes() for key in old for path in house.folder.rglob("*") if path.is_file())
+        house.close()
+        house.open()
+    assert [each.event.details["destroyed"] for each in house.custody(Verb.KEYS_ROTATED)] == [["file"], ["kek-2"]]
+    house.close()
+
+
+def test_29_a_seed_that_does_not_open_ends_the_rotation_before_it_begins(house: House) -> None:
+    good, bad = house.interview(), house.interview()
+    before = house.private_key(good)
+    with house.store.book.database.writing() as session:
+        session.get_one(KeyWrapRow, bad.interview.hex()).wrapped_seed = bytes(40)
+    with pytest.raises(Tampered, match="every old key stays"):
+        rotation(house).run()
+    assert [path.name for path in keys_folder(house).glob("kek*")] == ["kek"]
+    assert house.private_key(good) == before
+    assert house.custody(Verb.KEYS_ROTATED) == []
+    house.close()
+
+
+def test_29_a_wrap_spoilt_on_the_way_keeps_the_old_key(house: House) -> None:
+    """Between its new wrap and the last look: the old key is there still, and the escrow besides."""
+    orders = [house.interview() for _ in range(3)]
+
+    def spoil(said: str) -> None:
+        if said.startswith("interview"):
+            with house.store.book.database.writing() as session:
+                session.get_one(KeyWrapRow, orders[0].interview.hex()).wrapped_seed = bytes(40)
+
+    with pytest.raises(Tampered):
+        Rotation(house.store.book, house.store.authority, keys_folder(house), spoil).run()
+    assert sorted(path.name for path in keys_folder(house).glob("kek*")) == ["kek", "kek-2"]
+    assert house.custody(Verb.KEYS_ROTATED) == []
+    house.close()
+
+
+def test_29_a_key_minted_meanwhile_is_under_the_new_one_and_two_do_not_rotate_at_once(house: House) -> None:
+    minted: list[Order] = []
+    refused: list[str] = []
+    house.interview()
+
+    def meanwhile(said: str) -> None:
+        if said.startswith("kek-2"):
+            minted.append(house.interview())
+        elif not refused:
+            with pytest.raises(Conflict) as error:
+                rotation(house).run()
+            refused.append(error.value.code)
+
+    count = Rotation(house.store.book, house.store.authority, keys_folder(house), meanwhile).run()
+    assert (count, refused) == (2, ["rotation-running"])
+    assert house.private_key(minted[0])
+    house.close()
+
+
+def test_29_a_ledger_that_may_not_be_written_stops_it_before_anything_is_changed(house: House) -> None:
+    order = house.interview()
+    house.store.book.read_only = True
+    with pytest.raises(Unavailable):
+        rotation(house).run()
+    assert [path.name for path in keys_folder(house).glob("kek*")] == ["kek"]
+    assert house.private_key(order)
+    house.close()
+
+
+def test_29_the_command(house: House) -> None:
+    order = house.interview()
+    before = house.private_key(order)
+    house.close()
+    command = [sys.executable, "-m", "api.cli", "keys", "rotate", "--data"]
+    ran = subprocess.run([*command, str(house.folder)], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert "kek-2 is there" in ran.stdout
+    house.open()
+    assert house.private_key(order) == before
+    house.close()
+    nowhere = subprocess.run([*command, str(house.folder / "no")], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert nowhere.returncode == 2
+    assert not (house.folder / "no").exists()
+
+
+def test_29_a_missing_key_is_said_and_the_escrow_still_opens(house: House) -> None:
+    """Keys restored from before a rotation, with a database from after it."""
+    order = house.interview()
+    before = house.private_key(order)
+    shutil.copy(keys_folder(house) / "kek", house.folder / "old")
+    rotation(house).run()
+    (keys_folder(house) / "kek-2").unlink()
+    shutil.copy(house.folder / "old", keys_folder(house) / "kek")
+    with pytest.raises(VidneError) as error:
+        house.private_key(order)
+    assert error.value.code == "kek-missing"
+    escrow = house.folder / "escrow"
+    recovery = PrivateKey((escrow / "recovery.key").read_bytes())
+    assert Escrow(escrow).recover(order.interview.hex(), recovery) == before
+    with house.store.book.reading() as session:
+        assert session.get_one(InterviewRow, order.interview.hex()).public_key == before.public_key().encoded
+    house.close()
+
+
+# 28: retention runs out under a hold; then released and erased by two
+
+ANNA = Person("1" * 32, "anna", "Anna Anklager", Role.PROSECUTOR)
+BO = Person("2" * 32, "bo", "Bo Anklager", Role.PROSECUTOR)
+WHY = "Sagen er endeligt afsluttet"
+
+
+@dataclass
+class Kept:
+    """A sealed interview among others, and what held its seed."""
+
+    house: House
+    order: Order
+    take: TakeFolder
+    others: list[tuple[Order, TakeFolder]]
+    holding: dict[str, bytes]
+
+    @property
+    def id(self) -> str:
+        return self.order.interview.hex()
+
+    def erasure(self, days: int = 0) -> Erasure:
+        return Erasure(self.house.store.book, self.house.store.keys, days, self.house.store.playback.forget)
+
+    def erase(self) -> None:
+        self.erasure().request(self.id, ANNA, WHY)
+        self.erasure().approve(self.id, BO)
+
+    def plays(self, take: TakeFolder) -> bytes:
+        return self.house.store.playback.media(take.enrolment.hex(), take.take, 0, 0, 0)
+
+    def found(self) -> set[str]:
+        """Which of what held the seed is in any file of the house, the database's log included."""
+        files = [path.read_bytes() for path in self.house.folder.rglob("*") if path.is_file()]
+        return {name for name, secret in self.holding.items() if any(secret in data for data in files)}
+
+
+def refusal(work: Callable[[], object]) -> str:
+    with pytest.raises(VidneError) as refused:
+        work()
+    return refused.value.code
+
+
+@pytest.fixture
+def kept(house: House) -> Iterator[Kept]:
+    with house.store.book.database.writing() as session:
+        for each in (ANNA, BO):
+            session.add(
+                AccountRow(
+                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
+                    active=True, created_at=0,
+                )
+            )  # fmt: skip
+    spool, made = house.spool(), []
+    for at in range(3):
+        order = house.interview()
+        take = record(house, spool, order, ticks=9, began=BEGAN + at * 60 * 10**9)
+        house.deliver(take)
+        assert house.store.sealing.seal(order.interview.hex())
+        made.append((order, take))
+    order, take = made.pop(1)
+    with house.store.book.reading() as session:
+        wrapped = session.get_one(KeyWrapRow, order.interview.hex()).wrapped_seed
+    assert wrapped is not None
+    seed = house.private_key(order).seed
+    deposit = (house.folder / "escrow" / f"{order.interview.hex()}.seed").read_bytes()
+    holding = {"seed": seed, "seed in words": seed.hex().encode(), "wrap": wrapped, "deposit": deposit[-200:]}
+    yield Kept(house, order, take, made, holding)
+    house.close()
+
+
+def test_28_a_hold_wins_over_time_and_over_two_people(kept: Kept) -> None:
+    erasure = kept.erasure()
+    hold = erasure.hold(kept.id, BO, "Anke")
+    assert refusal(lambda: erasure.request(kept.id, ANNA, WHY)) == "erasure-held"
+    second = erasure.hold(kept.id, ANNA, "Klage")
+    erasure.release(kept.id, hold, ANNA, "Anken er hævet")
+    assert refusal(lambda: erasure.request(kept.id, ANNA, WHY)) == "erasure-held"
+    assert refusal(lambda: erasure.release(kept.id, hold, ANNA, "igen")) == "hold-released"
+    erasure.release(kept.id, second, BO, "Klagen er afgjort")
+    erasure.request(kept.id, ANNA, WHY)
+    erasure.hold(kept.id, BO, "Genoptagelse")
+    assert refusal(lambda: erasure.approve(kept.id, BO)) == "erasure-held"
+    assert kept.plays(kept.take)
+    assert kept.found() == {"wrap", "deposit"}
+    assert [each.event.reason for each in kept.house.custody(Verb.INTERVIEW_HELD)] == ["Anke", "Klage", "Genoptagelse"]
+    assert len(kept.house.custody(Verb.INTERVIEW_RELEASED)) == 2
+    assert kept.house.custody(Verb.INTERVIEW_ERASED) == []
+
+
+def test_28_nobody_erases_before_the_time_alone_or_what_is_not_sealed(kept: Kept) -> None:
+    early, erasure = kept.erasure(days=3650), kept.erasure()
+    assert refusal(lambda: early.request(kept.id, ANNA, WHY)) == "erasure-early"
+    planned = kept.house.interview().interview.hex()
+    assert refusal(lambda: erasure.request(planned, ANNA, WHY)) == "not-sealed"
+    assert refusal(lambda: erasure.approve(kept.id, BO)) == "erasure-not-requested"
+    erasure.request(kept.id, ANNA, WHY)
+    assert refusal(lambda: erasure.request(kept.id, BO, WHY)) == "erasure-requested"
+    assert refusal(lambda: erasure.approve(kept.id, ANNA)) == "erasure-same-person"
+    assert refusal(lambda: early.approve(kept.id, BO)) == "erasure-early"
+    erasure.withdraw(kept.id, BO)
+    assert refusal(lambda: erasure.approve(kept.id, BO)) == "erasure-not-requested"
+    assert kept.plays(kept.take)
+    assert kept.house.findings() == {}
+
+
+def test_28_erased_by_two_nothing_opens_it_and_all_else_stands(kept: Kept) -> None:
+    house, before = kept.house, stored(kept.house)
+    assert kept.plays(kept.take), "its first secret is in playback's memory now"
+    assert kept.found() == {"wrap", "deposit"}, "the search sees what must be there"
+    manifest = [each.event.details for each in house.custody(Verb.INTERVIEW_SEALED)]
+    kept.erase()
+
+    assert not any(each.start.interview.hex() == kept.id for each in house.store.playback._open.values())
+    assert kept.found() == set()
+    assert refusal(lambda: kept.plays(kept.take)) == "erased"
+    assert refusal(lambda: house.private_key(kept.order)) == "erased"
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    assert refusal(lambda: Escrow(house.folder / "escrow").recover(kept.id, recovery)) == "escrow"
+
+    (erased,) = house.custody(Verb.INTERVIEW_ERASED)
+    assert erased.event.actor.name == BO.display_name
+    assert erased.event.reason == WHY
+    assert erased.event.details == {
+        "approved_by": {"id": BO.id, "name": BO.display_name, "role": "prosecutor"},
+        "requested_by": {"id": ANNA.id, "name": ANNA.display_name, "role": "prosecutor"},
+    }
+    assert {name: data for name, data in stored(house).items() if name in before} == before
+    assert [each.event.details for each in house.custody(Verb.INTERVIEW_SEALED)] == manifest
+    assert house.findings() == {}
+    for order, take in kept.others:
+        assert b"picture 0" in kept.plays(take)
+        assert house.private_key(order)
+    house.close()
+    house.open()
+    assert house.findings() == {}
+    assert kept.found() == set()
+    erasure = kept.erasure()
+    for work in (
+        lambda: erasure.hold(kept.id, ANNA, "for sent"), lambda: erasure.request(kept.id, ANNA, WHY),
+        lambda: erasure.approve(kept.id, BO),
+    ):  # fmt: skip
+        assert refusal(work) == "erased"
+
+
+def test_28_another_process_that_has_it_open_gives_nothing_out(kept: Kept) -> None:
+    """Playback in a second replica, which nobody told."""
+    store = kept.house.store
+    other = Playback(store.book, store.authority, store.keys)
+    where = (kept.take.enrolment.hex(), kept.take.take, 0, 0, 0)
+    assert other.media(*where)
+    opened = next(iter(other._open.values()))
+    kept.erase()
+    assert refusal(lambda: other.media(*where)) == "erased"
+    assert other._open == {}
+    assert bytes(opened.secret) == bytes(32)
+
+
+@pytest.mark.parametrize("where", ["before escrow", "before the wrap"])
+def test_28_a_crash_on_the_way_is_carried_out_by_the_next_start(
+    kept: Kept, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    erase = KeyStore.erase_escrow
+
+    def killed(self: KeyStore, interview: str) -> None:
+        if where == "before the wrap":
+            erase(self, interview)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyStore, "erase_escrow", killed)
+        with pytest.raises(Killed):
+            kept.erase()
+    assert refusal(lambda: kept.plays(kept.take)) == "erased", "from the decision on, nobody sees it"
+    assert "is here after its erasure" in kept.house.findings()["erasures"]
+    kept.house.close()
+    kept.house.open()
+    kept.erasure().finish()
+    kept.erasure().finish()
+    assert kept.found() == set()
+    assert kept.house.findings() == {}
+    assert len(kept.house.custody(Verb.INTERVIEW_ERASED)) == 1
+    assert len(kept.house.custody(Verb.ERASURE_APPROVED)) == 1
+
+
+def test_28_the_audit_finds_a_key_that_went_without_two_people(kept: Kept) -> None:
+    """An administrator with the database in hand."""
+    with kept.house.store.book.database.writing() as session:
+        session.get_one(KeyWrapRow, kept.id).wrapped_seed = None
+    assert "nobody erased it" in kept.house.findings()["erasures"]
+
+
+def test_28_copies_are_waited_for_before_and_removed_after(kept: Kept) -> None:
+    """A copy that is being made has the key in memory; one that lies here is media all the same."""
+    house, folder = kept.house, kept.house.folder / "copies"
+    store = house.store
+    desk = CopyDesk(store.book, store.authority, store.keys, folder, "Børnehus", lambda: False)
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    anna = Account(ANNA.id, ANNA.username, ANNA.display_name, ANNA.role)
+    copy = desk.request(kept.id, anna, "Fremlæggelse", recipient)
+    erasure = Erasure(store.book, store.keys, 0, lambda _: desk.forget_erased())
+    assert refusal(lambda: erasure.request(kept.id, ANNA, WHY)) == "erasure-copying"
+    with store.book.database.writing() as session:
+        row = session.get_one(CopyRow, copy)
+        row.state, row.finished_at, row.sha256 = "ready", 1, bytes(32)
+    (folder / f"{copy}.tar.age").write_bytes(b"media for somebody")
+    erasure.request(kept.id, ANNA, WHY)
+    erasure.approve(kept.id, BO)
+    assert list(folder.iterdir()) == []
+    assert refusal(lambda: desk.stream(copy, anna)) == "copy-not-ready"
+    assert refusal(lambda: desk.request(kept.id, anna, "Fremlæggelse", recipient)) == "erased"
