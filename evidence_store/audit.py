@@ -27,8 +27,7 @@ from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.stamps.audit import StampAudit
-from evidence_store.stamps.keeper import Rules
-from evidence_store.stamps.stamp import TimeAuthority
+from evidence_store.stamps.stamp import TOLERANCE_NS, TimeAuthority
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Audit:
         tell: Callable[[Finding], None] | None = None,
         *,
         time_authorities: Mapping[str, TimeAuthority] | None = None,
-        tolerance_ns: int = Rules().tolerance,
+        tolerance_ns: int = TOLERANCE_NS,
     ) -> None:
         self._book = book
         self._stamps = StampAudit(book, time_authorities or {}, tolerance_ns, book.clock())
