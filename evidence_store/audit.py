@@ -33,8 +33,7 @@ from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.sealing.revocation import Revocation, doubt, said
 from evidence_store.stamps.audit import StampAudit
-from evidence_store.stamps.keeper import Rules
-from evidence_store.stamps.stamp import TimeAuthority
+from evidence_store.stamps.stamp import TOLERANCE_NS, TimeAuthority
 from evidence_store.vault.vault import Vault
 
 _SCAN = 500
@@ -73,7 +72,7 @@ class Audit:
         witnessing: Witnessing | None = None,
         *,
         time_authorities: Mapping[str, TimeAuthority] | None = None,
-        tolerance_ns: int = Rules().tolerance,
+        tolerance_ns: int = TOLERANCE_NS,
     ) -> None:
         self._book = book
         self._stamps = StampAudit(book, time_authorities or {}, tolerance_ns, book.clock())

@@ -78,10 +78,20 @@ class TimeAuthority:
 
     def renew(self, leaf: Leaf) -> None:
         """A new key and certificate for the signer."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        self.signer_key = key = ec.generate_private_key(ec.SECP256R1())
         self.signer = certificate(f"{self.name} signer", key.public_key(), self.root, self.root_key, leaf)
         self.keep("signer", self.signer, key)
         (self.folder / "tsa.cnf").write_text(CONFIGURATION.format(folder=self.folder))
+
+    def below(self, between: str) -> None:
+        """From here on an authority between root and signer issues it, and lies in the anchor's file after the root."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        issuer = certificate(between, key.public_key(), self.root, self.root_key, Leaf(ca=True, purposes=[]))
+        signer_key = ec.generate_private_key(ec.SECP256R1())
+        self.signer = certificate(f"{self.name} signer", signer_key.public_key(), issuer, key, Leaf())
+        self.keep("signer", self.signer, signer_key)
+        self.keep("between", issuer, key)
+        self.pem.write_bytes(self.pem.read_bytes() + issuer.public_bytes(serialization.Encoding.PEM))
 
     def keep(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         (self.folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -108,14 +118,15 @@ class TimeAuthority:
             self._openssl("cms", "-verify", "-noverify", "-binary", "-inform", "DER", "-in", "token", "-out", "info")
             return (self.folder / "info").read_bytes()
 
-    def signed(self, info: bytes, signer: str = "signer") -> bytes:
-        """A response over any TSTInfo, by whoever's key: what `openssl ts` itself would not sign."""
+    def signed(self, info: bytes, signer: str = "signer", beside: str | None = None) -> bytes:
+        """A response over any TSTInfo, by whoever's key: what `openssl ts` itself would not sign. `beside`: whose
+        certificate comes along."""
         with self._one:
             (self.folder / "info").write_bytes(info)
             self._openssl(
                 "cms", "-sign", "-binary", "-nodetach", "-nosmimecap", "-cades", "-md", "sha256", "-outform", "DER",
                 "-econtent_type", "1.2.840.113549.1.9.16.1.4", "-signer", f"{signer}.pem", "-inkey", f"{signer}.key",
-                "-in", "info", "-out", "token",
+                "-in", "info", "-out", "token", *(() if beside is None else ("-certfile", f"{beside}.pem")),
             )  # fmt: skip
             return wrapped((self.folder / "token").read_bytes())
 

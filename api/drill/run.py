@@ -21,6 +21,7 @@ from api.drill.house import House, loopback_settings
 from api.drill.package import flip_one_byte, run_script, unpack, verified
 from api.drill.viewer import watch
 from api.drill.visitor import DrillFailed, Visitor
+from api.processes.authority import authority_programs, with_demo_authority
 from api.processes.demo import demo_key, make_clips
 from api.settings import Settings
 from api.wiring import Store, open_store
@@ -62,7 +63,8 @@ class Drill:
     async def run(self) -> bool:
         async with fault_named(self.fault, self.settings, self.seconds, self.figures) as self.broken:
             cameras = [self.broken.camera(camera) for camera in self.settings.room_profile().cameras]
-            return await self._run(House(self.settings, self.settings.data / "drill.log", cameras))
+            others = [*authority_programs(self.settings), *cameras]
+            return await self._run(House(self.settings, self.settings.data / "drill.log", others))
 
     async def _run(self, house: House) -> bool:
         operator, staff, prosecutor = (house.visitor() for _ in range(3))
@@ -211,7 +213,8 @@ class Drill:
         self.figures["verify_s"] = round(time.monotonic() - began, 3)
         if not report.ok:
             raise DrillFailed("; ".join(f"{check.name}: {check.detail}" for check in report.failures))
-        return ", ".join(check.name for check in report.checks)
+        time_said = next(check.detail for check in report.checks if check.name == "time")
+        return f"{', '.join(check.name for check in report.checks)} ({time_said.partition(':')[0]})"
 
     async def _script(self) -> str:
         code, said = await asyncio.to_thread(run_script, self._folder(), self.fingerprint)
@@ -235,7 +238,7 @@ def run_drill(data: Path | None, *, fault: str | None, audio_only: bool, seconds
             typer.echo(f"{folder} holds a store already: a drill takes an empty folder.", err=True)
             return False
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        settings = loopback_settings(folder, "audio_only" if audio_only else "demo")
+        settings = with_demo_authority(loopback_settings(folder, "audio_only" if audio_only else "demo"))
 
         def tell(step: Step) -> None:
             line = f"{'OK  ' if step.ok else 'FAIL'} {step.seconds:6.2f} s  {step.name}: {step.detail}"

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, mldsa
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.sealing.manifest import SignedManifest
 from evidence_store.sealing.revocation import SignedRevocation
-from evidence_store.stamps.collected import Collected
+from evidence_store.stamps.carried import Collected
 
 COPY_SIGNATURE: Final = "vidne/v1/copy-signature"
 """Domain of the ML-DSA-65 signature over a package's tagmanifest."""

@@ -18,15 +18,13 @@ from evidence_store.copies.stamps_before import KINDS, PATH, before_files, befor
 from evidence_store.copies.walk import Walk
 from evidence_store.errors import ChainBroken, InvalidInput
 from evidence_store.identifiers import utc_text
-from evidence_store.stamps.collected import Chain, Collected
-from evidence_store.stamps.keeper import Rules
-from evidence_store.stamps.stamp import Stamp, TimeAuthority, authority_from_pem, check_chain
+from evidence_store.stamps.carried import Chain, Collected
+from evidence_store.stamps.stamp import TOLERANCE_NS, Stamp, TimeAuthority, authority_from_pem, check_chain
 from evidence_store.stamps.subjects import HEAD_TYPE, Kind, claimed
 
 FOLDER: Final = "evidence/stamps"
 LIST: Final = f"{FOLDER}/stamps.txt"
 HEADER: Final = "# vidne/stamps/1: stamp about previous authority\n"
-TOLERANCE_NS: Final = Rules().tolerance
 _MANIFEST: Final = "evidence/manifest.json"
 _ABOUT: Final = re.compile(
     r"evidence/(?:takes/([0-9a-f]{32})-([0-9]+)/(start|close)\.json|(manifest)\.json"

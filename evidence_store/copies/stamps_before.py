@@ -21,9 +21,8 @@ from evidence_store.errors import ChainBroken
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.proof import Proof
 from evidence_store.sealing.check import Start
-from evidence_store.stamps.collected import Before
-from evidence_store.stamps.keeper import Rules
-from evidence_store.stamps.stamp import TimeAuthority, check
+from evidence_store.stamps.carried import Before
+from evidence_store.stamps.stamp import TOLERANCE_NS, TimeAuthority, check
 from evidence_store.stamps.subjects import checkpoint_size
 
 FOLDER: Final = "evidence/stamps"
@@ -72,7 +71,7 @@ def check_before(before: Before, start: Start, ledger: x509.Certificate, authori
     ):
         raise ChainBroken("a ledger entry is not that of the stamp beside it", code="stamps-mismatch")
     time = check(before.response, before.note, authority).time
-    if time - start.utc_ns > Rules().tolerance:
+    if time - start.utc_ns > TOLERANCE_NS:
         early = (time - start.utc_ns) / 10**9
         raise ChainBroken(
             f"a start claims a time {early:.0f} s before a stamp that it follows", code="time-contradiction"

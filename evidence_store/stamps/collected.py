@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,44 +12,10 @@ from evidence_store.custody import Verb
 from evidence_store.database.schema import CustodyEventRow, LedgerCheckpointRow, StampRow, StampWantRow, TakeRow
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
+from evidence_store.stamps.carried import Before, Chain, Collected
 from evidence_store.stamps.keeper import authority_name
 from evidence_store.stamps.subjects import Kind, checkpoint_size
 from evidence_store.vault.vault import Vault
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """A stamp and its renewals. `name`: of what they are about, as in the vault; `data`: the bytes of a head, which lie
-    nowhere else. `links`: the authority's fingerprint and the response, first to last."""
-
-    kind: Kind
-    name: str
-    data: bytes | None
-    chain: str
-    links: tuple[tuple[str, bytes], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """A stamp that was there before a take began: over a checkpoint `note` of the ledger, and entered into the ledger
-    (`body`) that the checkpoint in the take's start covers (`proof`, a tlog-proof whose extra data is the nonce)."""
-
-    enrolment: str
-    take: int
-    authority: str
-    response: bytes
-    note: bytes
-    body: bytes
-    proof: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """`authorities`: certificates (PEM, anchor first) by the anchor's fingerprint. `before`: at most one a take."""
-
-    chains: tuple[Chain, ...] = ()
-    authorities: Mapping[str, bytes] = field(default_factory=dict)
-    before: tuple[Before, ...] = ()
 
 
 def stamps_of(session: Session, vault: Vault, ledger: Ledger, interview: str) -> Collected:

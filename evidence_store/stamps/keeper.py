@@ -30,6 +30,7 @@ from evidence_store.identifiers import InterviewId, utc_text
 from evidence_store.ledger.book import Book, Entry
 from evidence_store.stamps import alarms
 from evidence_store.stamps.stamp import (
+    TOLERANCE_NS,
     Stamp,
     TimeAuthority,
     check,
@@ -55,7 +56,7 @@ LONGEST_PAUSE_NS: Final = 3600 * 10**9
 class Rules:
     """`tolerance`: how far a clock may be from a stamp. `late_after`: how long something may wait. Nanoseconds."""
 
-    tolerance: int = 60 * 10**9
+    tolerance: int = TOLERANCE_NS
     late_after: int = 600 * 10**9
 
 

@@ -36,6 +36,8 @@ _MAX_AUTHORITY_FILE: Final = 256 * 1024
 _SHA256: Final = "2.16.840.1.101.3.4.2.1"
 _GRANTED: Final = 0
 _LONGEST_PATH: Final = 8
+TOLERANCE_NS: Final = 60 * 10**9
+"""How far a clock may be from a stamp, where nobody says otherwise."""
 _DAY_NS: Final = 24 * 3600 * 10**9
 EARLIEST_RENEWAL_NS: Final = 90 * _DAY_NS
 """A stamp is renewed at the earliest so long before its certificates end, and in the last quarter of its life."""

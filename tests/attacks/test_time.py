@@ -124,6 +124,14 @@ def by_leaf(leaf: Leaf, *, own: bool = True) -> Callable[[TimeAuthority, bytes],
     return answer
 
 
+def issued_by_a_leaf(authority: TimeAuthority, asked: bytes) -> bytes:
+    """The authority's own signer issues another one, and its certificate comes along as if it were an authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    forged = certificate("Another signer", key.public_key(), authority.signer, authority.signer_key, Leaf())
+    authority.keep("forged", forged, key)
+    return authority.signed(authority.info(authority.reply(asked)), "forged", beside="signer")
+
+
 TIME = ExtendedKeyUsageOID.TIME_STAMPING
 FORGERIES: dict[str, tuple[Callable[[TimeAuthority, bytes], bytes], str]] = {
     "flipped_signature": (flipped, "stamp-signature"),
@@ -134,6 +142,7 @@ FORGERIES: dict[str, tuple[Callable[[TimeAuthority, bytes], bytes], str]] = {
     "leaf_purpose_not_critical": (by_leaf(Leaf(critical=False)), "stamp-signer"),
     "leaf_with_two_purposes": (by_leaf(Leaf(purposes=[TIME, ExtendedKeyUsageOID.CODE_SIGNING])), "stamp-signer"),
     "leaf_of_unknown_authority": (by_leaf(Leaf(), own=False), "stamp-authority"),
+    "leaf_issued_by_a_leaf": (issued_by_a_leaf, "stamp-signature"),
     "leaf_not_yet_valid": (by_leaf(Leaf(begins=DAY)), "stamp-signature"),
     "leaf_ended_before": (by_leaf(Leaf(begins=-9 * DAY, ends=-DAY)), "stamp-signature"),
     "bytes_behind_it": (lambda authority, asked: authority.reply(asked) + b"\x00", "stamp-form"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +14,11 @@ from sqlalchemy import select
 
 from api.stamping import ask_all, new_client
 from evidence_store.audit import Audit
+from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import StampRow, StampWantRow
 from evidence_store.errors import InvalidInput, NoSpace, OutOfReach, SignatureInvalid, Unavailable
+from evidence_store.identifiers import parse_enrolment_id, parse_utc
 from evidence_store.stamps import stamp
 from evidence_store.stamps.keeper import Question, Rules, Stamps
 from evidence_store.stamps.subjects import Kind, claimed, subject_of
@@ -111,6 +116,28 @@ def test_a_claimed_time_is_read_or_there_is_none() -> None:
     assert claimed(Kind.CHECKPOINT, b"anything") is None
     for data in (b"", b"{}", b'{"made":"x"}', b'{ "made":"17"}', b'{"made":null}'):
         assert claimed(Kind.MANIFEST, data) is None
+
+
+def test_the_samples_of_the_format_are_what_the_code_makes(house: House) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats/stamp.md").read_text()
+    head, entered = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
+    said = parse(head.encode())
+    details = {name: said[name] for name in ("head", "i", "t", "take")}
+    actor = Actor.recorder(parse_enrolment_id(said["enrolment"]))
+    subject = subject_of(CustodyEvent(Verb.MINUTE, int(said["utc"]), actor, details=details))
+    assert subject is not None
+    assert subject.data == head.encode()
+    obtained_then = json.loads(entered)
+    assert subject.name == obtained_then["about"]
+    assert parse_utc(obtained_then["time"]) // 10**9 == int(re.findall(r"-attime (\d+)", page)[0])
+
+
+async def test_what_custody_says_of_a_stamp_is_what_the_format_says(house: House, authority: TimeAuthority) -> None:
+    page = (Path(__file__).parents[2] / "docs/formats/stamp.md").read_text()
+    _, entered = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
+    recorded(house, house.interview())
+    await ask(house, authority)
+    assert [set(each) for each in obtained(house)] == [set(json.loads(entered))] * 5
 
 
 async def test_the_latest_checkpoint_at_most_once_a_minute_and_none_for_stamps_alone(
@@ -329,6 +356,31 @@ def test_an_anchor_is_an_authority_itself(tmp_path: Path) -> None:
             stamp.authority_from_pem(wrong)
     with pytest.raises(InvalidInput):
         stamp.request(b"")
+
+
+@pytest.mark.parametrize("comes_along", [True, False])
+def test_a_signer_below_another_authority_holds_by_what_is_pinned_or_comes_along(
+    tmp_path: Path, comes_along: bool
+) -> None:
+    authority = TimeAuthority(tmp_path)
+    root_alone = known(authority)
+    authority.below("Test issuing authority")
+    asked = stamp.request(DATA)
+    response = authority.reply(asked.der)
+    if comes_along:
+        response = authority.signed(authority.info(response), beside="between")
+    made = stamp.check(response, DATA, known(authority), asked.nonce)
+    assert made.ends == stamp.nanoseconds(authority.signer.not_valid_after_utc)
+    if comes_along:
+        assert stamp.check(response, DATA, root_alone) == made
+    else:
+        with pytest.raises(SignatureInvalid, match="no authority that is known"):
+            stamp.check(response, DATA, root_alone)
+    (tmp_path / "data").write_bytes(DATA)
+    (tmp_path / "response").write_bytes(response)
+    command = ["openssl", "ts", "-verify", "-data", "data", "-in", "response", "-CAfile", "root.pem"]
+    (tmp_path / "root.pem").write_bytes(root_alone.pem)
+    subprocess.run([*command, "-untrusted", "authority.pem"], cwd=tmp_path, capture_output=True, check=True)
 
 
 def test_our_clock_is_held_against_whole_seconds_between_question_and_answer() -> None:

@@ -68,6 +68,7 @@ def assert_came_back(told: dict[str, Any]) -> None:
 
 def test_the_whole_way() -> None:
     told = drill()
+    assert re.search(r"\(\d+ stamps\)$", detail(told, "checked by vidne verify")), "by the demo's own authority"
     assert told["figures"]["seconds"] < PLAIN_WITHIN
     assert "1 takes, 0 gaps declared" in detail(told, "stopped and sealed")
     assert re.search(r"altered at track (wide|close)-video, second \d", detail(told, "flipped byte found"))
