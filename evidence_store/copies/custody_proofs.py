@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from evidence_store.errors import ChainBroken, SignatureInvalid, Tampered
-from evidence_store.ledger.checkpoint import Note, NoteVerifier
+from evidence_store.ledger.checkpoint import Checkpoint, Note, NoteVerifier
 from evidence_store.ledger.proof import Proof
 
 
@@ -31,3 +31,8 @@ def check_entry(proof_text: bytes, nonce: bytes, body: bytes, certificate: x509.
     except Tampered as error:
         raise type(error)(f"custody entry {proof.index}: {error}", code=error.code) from error
     return proof.index, checkpoint.size
+
+
+def head_of(proof_text: bytes) -> Checkpoint:
+    """The tree's head that a proof, checked before, leads to."""
+    return Checkpoint.parse(Note.parse(Proof.parse(proof_text).checkpoint).text)

@@ -18,7 +18,10 @@ from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import segment
 from evidence_store.sealing.check import Chain, Close, Start, check_close, check_start
 from evidence_store.sealing.journal import TrackEntry
+from evidence_store.sealing.manifest import MANIFEST_TYPE
 from evidence_store.sealing.tick import Kind
+
+_MANIFEST = {"gaps", "interview", "made", "number", "parts", "takes", "type"}
 
 
 @dataclass(slots=True)
@@ -168,8 +171,13 @@ def check_manifest(manifest: Record, interview: bytes, takes: list[tuple[Start |
 
 
 def parse_manifest(data: bytes) -> Record:
-    """Raises InvalidInput for what is no manifest."""
+    """Raises InvalidInput for what is no manifest, or one of another version."""
     manifest = parse(data)
-    if not isinstance(manifest.get("takes"), list) or not isinstance(manifest.get("gaps"), list):
+    if (
+        set(manifest) != _MANIFEST
+        or manifest["type"] != MANIFEST_TYPE
+        or not isinstance(manifest["takes"], list)
+        or not isinstance(manifest["gaps"], list)
+    ):
         raise InvalidInput("not a manifest", code="manifest-form")
     return manifest

@@ -17,12 +17,14 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from evidence_store.canonical import canonical
+from evidence_store.canonical import Record, canonical
 from evidence_store.copies import ranges
 from evidence_store.copies.bag import Bag, checksums, open_bag, read, sha256_of
 from evidence_store.copies.cms import check_cms
-from evidence_store.copies.contents import VIEWING
-from evidence_store.copies.custody_proofs import check_entry, ledger_verifier
+from evidence_store.copies.contents import CUSTODY_TYPE, VIEWING
+from evidence_store.copies.custody_proofs import check_entry, head_of, ledger_verifier
+from evidence_store.copies.entered import Walked, check_entered
+from evidence_store.copies.gaps import check_listed
 from evidence_store.copies.originals import Expected, check_originals
 from evidence_store.copies.revocations import FOLDER, check_none_doubtful, check_revocation, path_of
 from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
@@ -32,6 +34,7 @@ from evidence_store.copies.walk import Walk
 from evidence_store.copies.witnessed import check_began, check_one_history, check_witnesses, cosignatures_of_strangers
 from evidence_store.custody import Verb
 from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
+from evidence_store.identifiers import utc_text
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.cosignature import CosignatureVerifier
 from evidence_store.ledger.proof import Proof
@@ -187,6 +190,9 @@ class _Verifier:
         root = self._certificate("root")
         self._manifest = parse_manifest(read(self._bag, "evidence/manifest.json"))
         found: list[tuple[Start | None, Close]] = []
+        folders = {take_folder(bytes.fromhex(each["enrolment"]), each["take"]) for each in self._manifest["takes"]}
+        if {path.rpartition("/")[0] for path in self._bag.paths() if path.startswith("evidence/takes/")} != folders:
+            raise ChainBroken("the manifest lists other takes than there are", code="manifest-mismatch")
         for listed in self._manifest["takes"]:
             found.append(self._check_take(root, bytes.fromhex(listed["enrolment"]), listed["take"]))
         check_manifest(self._manifest, bytes.fromhex(self._manifest["interview"]), found)
@@ -245,12 +251,9 @@ class _Verifier:
                 entry = next(track for track in walk.start.tracks if track.index == each.track)
                 path = original_path(take_label(position), entry.id, each.track, each.epoch)
                 line = next(lines, None)
-                if line is None or (line.path, line.tick, line.kind, line.track) != (
-                    path,
-                    each.tick,
-                    each.kind,
-                    entry.id,
-                ):
+                if line is None or (
+                    line.path, line.tick, line.kind, line.track, line.utc, line.milliseconds
+                ) != (path, each.tick, each.kind, entry.id, utc_text(each.utc_ns), each.milliseconds):  # fmt: skip
                     raise ChainBroken("the list of ranges does not follow the signed ticks", code="ranges-mismatch")
                 expected.setdefault(path, Expected(path)).add(line, each.commitment)
         if next(lines, None) is not None:
@@ -268,46 +271,44 @@ class _Verifier:
         return f"{len(originals)} files, {size} bytes, each tick's bytes as its signed record commits to them"
 
     def _check_gaps(self) -> str:
-        gaps = self._manifest["gaps"]
+        gaps, walks = self._manifest["gaps"], [walk for walk in self._walks if walk is not None]
         for position, walk in enumerate(self._walks):
-            if walk is None:
-                continue
-            label = take_label(position)
-            if walk.undeclared:
-                raise ChainBroken(f"{label}: undeclared hole, {walk.undeclared[0]}", code="gap-undeclared")
-            if walk.gap_events and not any(gap["take"] == walk.start.take for gap in gaps):
-                raise ChainBroken(f"{label}: its gaps are not in the manifest", code="gap-undeclared")
-        numbers = {listed["take"] for listed in self._manifest["takes"]}
-        if any(gap["take"] not in numbers for gap in gaps):
-            raise ChainBroken("the manifest has a gap of a take that is not there", code="manifest-mismatch")
+            if walk is not None and walk.holes.undeclared:
+                raise ChainBroken(
+                    f"{take_label(position)}: undeclared hole, {walk.holes.undeclared[0]}", code="gap-undeclared"
+                )
+        check_listed(self._manifest, {gap for walk in walks for gap in walk.holes.declared})
         crashed = [each["take"] for each in self._manifest["takes"] if each["how"] == Ending.CRASHED.value]
         return f"{len(gaps)} gaps declared, none undeclared; {len(crashed)} takes ended by a crash"
 
     def _check_custody(self) -> str:
-        entries = json.loads(read(self._bag, "evidence/custody.json"))["entries"]
-        interview = self._manifest.get("interview")
-        ledger = self._ledger()
-        size, seen = 0, set()
+        custody = json.loads(read(self._bag, "evidence/custody.json"))
+        if custody["type"] != CUSTODY_TYPE:
+            raise InvalidInput("not a list of custody entries", code="custody-form")
+        entries, interview = custody["entries"], self._manifest.get("interview")
+        ledger, note = self._ledger(), read(self._bag, "evidence/checkpoint.txt")
+        latest = Checkpoint.open(note, ledger_verifier(ledger, note))
+        size, seen = 0, dict[int, Record]()
         for entry in entries:
             number = int(entry["index"])
             proof = read(self._bag, f"evidence/proofs/{number}.tlog-proof")
             index, tree = check_entry(proof, bytes.fromhex(entry["nonce"]), canonical(entry["body"]), ledger)
             if index != number or index in seen:
                 raise ChainBroken(f"custody entry {number} brings another entry's proof", code="inclusion-proof")
-            seen.add(index)
+            if tree > latest.size or (tree == latest.size and head_of(proof).root != latest.root):
+                raise ChainBroken(
+                    "the latest checkpoint is older than a proof's, or beside it", code="checkpoint-behind"
+                )
+            seen[index] = entry["body"]
             self._proven_in[index] = Proof.parse(proof).checkpoint
             size = max(size, tree)
-            if entry["body"].get("interview") not in (None, interview):
+            if entry["body"]["interview"] != interview:
                 raise ChainBroken(f"custody entry {number} is of another interview", code="interview-swapped")
         proofs = {path for path in self._bag.paths() if path.startswith("evidence/proofs/")}
         if proofs != {f"evidence/proofs/{index}.tlog-proof" for index in seen}:
             raise ChainBroken("there are proofs without their custody entry", code="inclusion-proof")
-        notes = list(self._proven_in.values())
-        if "evidence/checkpoint.txt" in self._bag.paths():
-            note = read(self._bag, "evidence/checkpoint.txt")
-            if Checkpoint.open(note, ledger_verifier(ledger, note)).size < size:
-                raise ChainBroken("the latest checkpoint is older than a proof's", code="checkpoint-behind")
-            notes.append(note)
+        check_entered(seen, sha256_of(self._bag, "evidence/manifest.json"), self._walked())
+        notes = [*self._proven_in.values(), note]
         check_one_history(notes)
         strangers = cosignatures_of_strangers(notes, self._anchors.witnesses)
         unknown = (
@@ -332,6 +333,17 @@ class _Verifier:
         found = check_stamps(self._bag, self._walks, self._ledger(), entered, self._anchors.time_authorities)
         self._report.clocks = sorted(found.unknown)
         return words(found)
+
+    def _walked(self) -> dict[tuple[str, int], Walked]:
+        return {
+            (each["enrolment"], each["take"]): Walked(
+                each["start"],
+                each["close"],
+                each["head"],
+                [] if walk is None else [head.hex() for head in walk.heads],
+            )
+            for each, walk in zip(self._manifest["takes"], self._walks, strict=True)
+        }
 
     def _ledger(self) -> x509.Certificate:
         certificate = self._certificate("ledger")

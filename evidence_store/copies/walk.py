@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from evidence_store.canonical import Record, parse
+from evidence_store.copies.gaps import Holes
 from evidence_store.copies.opened import is_media
-from evidence_store.copies.timeline import HOLE_MS
 from evidence_store.errors import ChainBroken, InvalidInput
 from evidence_store.sealing import journal, segment
 from evidence_store.sealing.check import Chain, Start
@@ -20,15 +20,15 @@ from evidence_store.sealing.tick import Kind, check_record
 
 MAX_LINE: Final = 2 << 20
 _RECORD: Final = b'{"record":'
-_LATER: Final = 8
-"""A hole may be declared up to this many ticks after the media is back: that is when it is understood."""
 
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One message as a signed record commits to it."""
+    """One message as a signed record commits to it. `milliseconds`: media time; of an init, where its track stood."""
 
     tick: int
+    utc_ns: int
+    milliseconds: int
     track: int
     epoch: int
     kind: str
@@ -37,22 +37,19 @@ class Committed:
 
 @dataclass(slots=True)
 class Walk:
-    """Where the walk is and what it saw. `undeclared`: holes in media that no gap event accounts for. `heads` and
-    `moments`: J(t) and UTC of each tick."""
+    """Where the walk is and what it saw. `heads` and `moments`: J(t) and UTC of each tick."""
 
     start: Start
     chain: Chain = field(init=False)
+    holes: Holes = field(init=False)
     committed: list[Committed] = field(default_factory=list)
-    gap_events: int = 0
-    undeclared: list[str] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
     moments: list[int] = field(default_factory=list)
-    _ends: dict[int, tuple[int, int]] = field(default_factory=dict)
-    _last_declared: int = -1
-    _pending: list[tuple[int, str]] = field(default_factory=list)
+    _ends: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chain = Chain(self.start)
+        self.holes = Holes(self.start.take, {track.index: track for track in self.start.tracks})
 
     def lines(self, file: BinaryIO) -> None:
         """Every line of journal.jsonl: form, place, chain, signature. Raises ChainBroken, SignatureInvalid."""
@@ -75,7 +72,7 @@ class Walk:
             self.moments.append(int(record["utc"]))
             self._look(record)
         self._end_segment(header)
-        self.undeclared += [where for _, where in self._pending]
+        self.holes.finish()
 
     def _end_segment(self, header: segment.Header | None) -> None:
         if header is not None:
@@ -83,30 +80,25 @@ class Walk:
 
     def _look(self, record: Record) -> None:
         tick = record["t"]
-        gaps = sum(event["type"] == "gap" for event in record["events"])
-        self.gap_events += gaps
-        if gaps:
-            self._last_declared = tick
-            self._pending.clear()
-        self.undeclared += [where for since, where in self._pending if tick > since + _LATER]
-        self._pending = [each for each in self._pending if tick <= each[0] + _LATER]
+        self.holes.tell(tick, record["events"])
         for entry in record["messages"]:
             if not is_media(entry):
                 continue
-            self.committed.append(Committed(tick, entry["track"], entry["epoch"], entry["kind"], entry["commitment"]))
-            if entry["kind"] == Kind.MEDIA.word:
-                self._look_for_hole(tick, entry)
+            index = entry["track"]
+            at = self._media(tick, entry) if entry["kind"] == Kind.MEDIA.word else self._ends.get(index, 0)
+            self.committed.append(
+                Committed(tick, int(record["utc"]), at, index, entry["epoch"], entry["kind"], entry["commitment"])
+            )
 
-    def _look_for_hole(self, tick: int, entry: Record) -> None:
-        track = next((each for each in self.start.tracks if each.index == entry["track"]), None)
-        about = entry["about"]
+    def _media(self, tick: int, entry: Record) -> int:
+        """Where a message's media begins, in milliseconds."""
+        track, about = self.holes.tracks.get(entry["track"]), entry["about"]
         if track is None or not all(type(about.get(name)) is int for name in ("from", "to")):
             raise ChainBroken(f"tick {tick} has media of no known track or time", code="record-form")
-        begin, end = about["from"] * 1000 // track.timescale, about["to"] * 1000 // track.timescale
-        before, before_tick = self._ends.get(track.index, (begin, tick))
-        if begin - before > HOLE_MS and self._last_declared < before_tick:
-            self._pending.append((tick, f"track {track.id}, second {before / 1000:.3f} to {begin / 1000:.3f}"))
-        self._ends[track.index] = (max(before, end), tick)
+        begin, end = (int(about[name]) * 1000 // track.timescale for name in ("from", "to"))
+        self.holes.media(tick, track, begin, end)
+        self._ends[track.index] = max(self._ends.get(track.index, end), end)
+        return begin
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, Record, bytes]]:

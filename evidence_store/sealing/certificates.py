@@ -14,6 +14,7 @@ where the first one falls.
 from __future__ import annotations
 
 import datetime
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ ROOT: Final = "Vidne root"
 STORE: Final = "Vidne store"
 STORE_ML_DSA: Final = "Vidne store ML-DSA-65"
 LEDGER: Final = "Vidne ledger"
+
+_DEVICE: Final = re.compile(r"Vidne device [0-9a-f]{32}")
 
 
 def device_name(enrolment: bytes) -> str:
@@ -144,6 +147,15 @@ def check_issued(certificate: x509.Certificate, issuer: x509.Certificate, name: 
         raise SignatureInvalid("issuer is not a certificate authority", code="certificate-chain")
     if name_of(certificate) != name:
         raise SignatureInvalid("certificate bears another name", code="certificate-name")
+    if _is_authority(certificate) and name != ROOT and not _DEVICE.fullmatch(name):
+        raise SignatureInvalid("only the root and devices may issue certificates", code="certificate-chain")
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def sign(key: ec.EllipticCurvePrivateKey | mldsa.MLDSA65PrivateKey, domain: str, message: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import secrets
 import shutil
 import subprocess
@@ -163,7 +164,9 @@ def _ticks(script: Script) -> list[tuple[list[Message], list[Record]]]:
     if script.number == 1:
         ticks[0][1].append({"monotonic": "5", "type": "origin", "utc": str(script.begins)})
     if script.dropped and script.declared:
-        ticks[int(script.dropped[2] * 4)][1].append({"type": "gap", "track": "close-video", "packets": 9})
+        index, begins, ends = script.dropped
+        times = {"from": str(script.begins + int(begins * 1e9)), "to": str(script.begins + int(ends * 1e9))}
+        ticks[int(ends * 4)][1].append({"type": "gap", "track": index, "reason": "loss", "packets": 9, **times})
     return ticks
 
 
@@ -200,11 +203,20 @@ def events() -> list[bytes]:
     ]
 
 
+def sealing_of(data: bytes) -> bytes:
+    """Body of the event that a manifest was made."""
+    details = {"manifest_sha256": hashlib.sha256(data).hexdigest()}
+    at = BEGAN + 60 * 10**9
+    return CustodyEvent(
+        Verb.INTERVIEW_SEALED, at, Actor.store(), INTERVIEW_ID, CaseNumber(CASE), None, details
+    ).body()  # fmt: skip
+
+
 def source_of(store: Store, scripts: Sequence[Script], recipient: str, gaps: Sequence[Gap] = ()) -> CopySource:
     """What a copy of these takes is made from."""
     sealed = [seal(store, script) for script in scripts]
     data = manifest(INTERVIEW, 1, [summary for _, summary in sealed], [], list(gaps), BEGAN)
-    entries, note = custody(store, events())
+    entries, note = custody(store, [*events(), sealing_of(data)])
     return CopySource(
         copy_id=secrets.token_bytes(16),
         made_utc_ns=BEGAN + 3600 * 10**9,
@@ -260,8 +272,9 @@ def recipient(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 
 @pytest.fixture(scope="session")
 def interview(store: Store, recipient: tuple[str, Path]) -> CopySource:
-    gap = Gap(1, "close-video", "packets", BEGAN + 2 * 10**9, BEGAN + 3 * 10**9)
-    return source_of(store, whole_interview(), recipient[0], [gap])
+    gap = Gap(1, "close-video", "loss", BEGAN + 2 * 10**9, BEGAN + 3 * 10**9)
+    crash = Gap(2, None, "crashed", BEGAN + 19 * 10**9, None)
+    return source_of(store, whole_interview(), recipient[0], [gap, crash])
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,18 @@ from evidence_store.sealing.check import check_start
 from evidence_store.stamps.carried import Chain, Collected
 from evidence_store.stamps.stamp import authority_from_pem, renewal, request
 from evidence_store.stamps.subjects import Kind
-from tests.copies.conftest import BEGAN, CASE, INTERVIEW_ID, SOUND, Script, Store, custody, events, source_of
+from tests.copies.conftest import (
+    BEGAN,
+    CASE,
+    INTERVIEW_ID,
+    SOUND,
+    Script,
+    Store,
+    custody,
+    events,
+    sealing_of,
+    source_of,
+)
 from tests.copies.films import audio
 from tests.copies.test_verify import failed, flip, resign
 from tests.time_authority import DAY, Leaf, TimeAuthority
@@ -116,7 +127,11 @@ def stamped(
     chains = [
         Chain(kind, name, data if keep else None, known.fingerprint, links[name]) for kind, name, data, keep in things
     ]
-    bodies = [*events(), *(entered(chain.name, response) for chain in chains for _, response in chain.links)]
+    bodies = [
+        *events(),
+        sealing_of(source.manifest.data),
+        *(entered(chain.name, response) for chain in chains for _, response in chain.links),
+    ]
     entries, note = custody(store, bodies)
     whole = dataclasses.replace(
         source,
