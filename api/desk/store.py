@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import select
 
 from api.desk.moments import moment
-from api.store_state import ReadingState, StoreAlarm, StoreState, VaultState
+from api.services.store import ReadingState, StoreAlarm, StoreState, VaultState
 from evidence_store.canonical import parse
 from evidence_store.database.schema import AlarmRow, ScrubRow
 from evidence_store.deliveries import standing

@@ -40,7 +40,7 @@ from api.services import (
     Viewing,
     WebSettings,
 )
-from api.store_state import StoreState, VaultState
+from api.services.store import StoreState, VaultState
 from evidence_store.custody import Verb
 from evidence_store.errors import CiphertextInvalid, Conflict, NotFound, OutOfReach
 from evidence_store.identifiers import CaseNumber, new_interview_id

@@ -16,9 +16,9 @@ from api.drill.house import loopback_settings
 from api.processes.authority import NAME, authority_programs, with_demo_authority
 from api.processes.house import programs
 from api.processes.supervisor import Supervisor
+from api.services.store import StoreAlarm
 from api.settings import Settings, TimeAuthoritySetting
 from api.stamping import configured, keep_stamps, pause
-from api.store_state import StoreAlarm
 from api.web import words
 from api.wiring import open_store
 from evidence_store.audit import Audit
