@@ -48,7 +48,7 @@ class LongWork:
         self._busy = busy
         self._ending = threading.Event()
         self._read_last: int | None = None
-        self._not_before = 0.0
+        self._not_before = self._read_not_before = 0.0
         self._keeper = threading.Thread(target=self._keep, name="long-work")
         self._workflows: dict[str, Callable[[], Any]] = {}
         self._begun: dict[str, WorkflowHandle[Any]] = {}
@@ -98,11 +98,9 @@ class LongWork:
                 done = bring_portion(*place)
                 if not done or done[1]:
                     self._not_before = time.monotonic() + AGAIN_AFTER_S
-                if not done:
+                if not done or done[2] is None:
                     break
                 brought += done[0]
-                if done[2] is None or not done[0]:
-                    break
                 place = done[2]
             return brought
 
@@ -113,6 +111,7 @@ class LongWork:
                 return not scrub.read_on(scrub.begin()).ended
             except VidneError as error:
                 log.warning("scrub_waits", code=error.code)
+                self._read_not_before = time.monotonic() + AGAIN_AFTER_S
                 return False
 
         @DBOS.workflow(name=_READ)
@@ -134,7 +133,8 @@ class LongWork:
                 under_way = {each.name for each in _workflows(_UNDER_WAY)}
                 if _BRING not in under_way and time.monotonic() > self._not_before and self._scrub.anything_lacks():
                     self._begin(_BRING)
-                if _READ not in under_way and not self._busy() and self._due():
+                waits = time.monotonic() < self._read_not_before
+                if _READ not in under_way and not waits and not self._busy() and self._due():
                     self._begin(_READ)
                 if time.monotonic() - swept > KEPT_S or not swept:
                     swept = time.monotonic()

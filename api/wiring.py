@@ -51,6 +51,7 @@ from evidence_store.scrub import Scrub
 from evidence_store.sealed import Sealing
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.stamps.keeper import Stamps
+from evidence_store.vault.absent import folder_or_absent
 from evidence_store.vault.canary import ProvenVault
 from evidence_store.vault.disk import DiskVault
 from evidence_store.vault.s3 import Bucket
@@ -143,7 +144,7 @@ def _vaults(settings: Settings) -> Iterator[Vault]:
         )
         yield ProvenVault(first, kept, limit=limit)
     if settings.second_vault is not None:
-        yield DiskVault(settings.second_vault, limit)
+        yield folder_or_absent(settings.second_vault, settings.store_folder / "second-vault", limit)
     elif settings.second_s3_endpoint is not None:
         second = Bucket(
             settings.second_s3_endpoint, settings.second_s3_bucket, *settings.second_s3_credentials(),
@@ -269,11 +270,7 @@ def build_app(settings: Settings) -> FastAPI:
 async def _seal_what_is_left(sealing: Sealing) -> None:
     """An interview whose last take came late, or that a crash left unsealed, is sealed by the ordinary road."""
     while True:
-        try:
-            for interview in await asyncio.to_thread(sealing.pending):
-                await asyncio.to_thread(sealing.seal, interview)
-        except VidneError as error:
-            log.error("sealing_failed", code=error.code)
+        await asyncio.to_thread(sealing.seal_pending)
         await asyncio.sleep(SEAL_EVERY)
 
 

@@ -203,7 +203,8 @@ class Erasure:
         copying = select(CopyRow.id).where(CopyRow.interview_id == interview, CopyRow.finished_at.is_(None))
         return retention.Standing(
             state=InterviewState(row.state),
-            ended_at=max((each for each in ended if each is not None), default=None),
+            # A take that is open goes on under this key: nothing has ended.
+            ended_at=None if None in ended else max((each for each in ended if each is not None), default=None),
             holds=len(_holds(session, interview)),
             requested_by=None if asked is None else asked.requested_by,
             copying=session.scalars(copying.limit(1)).first() is not None,

@@ -38,9 +38,12 @@ class Holdings:
         self._clock = clock
 
     def meet(self, vaults: Collection[str]) -> None:
-        """At start: a vault that was never here lacks everything that there is."""
+        """At start: a vault that was never here, or was away from the settings, lacks everything that there is: what
+        it has after all is found out by looking."""
         now = self._clock()
         with self._database.writing() as session:
+            for table in (VaultLackRow, VaultKnownRow):
+                session.execute(delete(table).where(table.vault.not_in(vaults)))
             for vault in vaults:
                 if session.get(VaultKnownRow, vault) is None:
                     session.add(VaultKnownRow(vault=vault, since=now))
@@ -131,8 +134,8 @@ class Holdings:
 
 
 def _begins(prefix: str) -> ColumnElement[bool]:
-    # A range, which the primary key answers; LIKE would read the table.
-    return (VaultLackRow.name >= prefix) & (VaultLackRow.name < prefix + "\x7f")
+    # Not a range of names: what lies between two texts is for each database's language to say. The table is small.
+    return func.substr(VaultLackRow.name, 1, len(prefix)) == prefix
 
 
 def _lack(session: Session, vault: str, name: str, why: str, now: int) -> None:

@@ -40,6 +40,8 @@ class KeptVault:
         self.holdings = holdings
         self.vaults = tuple(vaults)
         self._reaches = [Reach(vault) for vault in vaults]
+        self.contradicts: Callable[[str, bytes], bool] = lambda name, other: False
+        """Whether other bytes that a vault has under a name prove more than damage: `Book` says so of checkpoints."""
         self._noticed: dict[tuple[str, str], str] = {}
         self._noticing = threading.Lock()
         holdings.meet(self.identities)
@@ -67,6 +69,8 @@ class KeptVault:
             try:
                 reach.ask(lambda vault: put_into(vault, stored, data))
             except (Conflict, Unavailable) as error:
+                if isinstance(error, Conflict) and self._is_contradicted(reach, name):
+                    raise
                 failed[reach.vault.identity] = error
         if len(failed) == len(self.vaults):
             # Trying again is worth it where one of them only could not.
@@ -77,6 +81,12 @@ class KeptVault:
         # A crash before this: nobody was told, and whoever delivers comes again with the same bytes.
         self.holdings.note(stored, lacking, [identity for identity in self.identities if identity not in lacking])
         return stored
+
+    def _is_contradicted(self, reach: Reach, name: str) -> bool:
+        try:
+            return self.contradicts(name, reach.ask(lambda vault: vault.get(name)))
+        except (NotFound, OutOfReach):
+            return False
 
     def mend(self, name: str, data: bytes) -> StoredObject:
         """In every vault. Raises Conflict `object-exists` for bytes that are not those that were acknowledged."""
@@ -101,6 +111,14 @@ class KeptVault:
                 failed.append(error)
                 self._notice(reach.vault.identity, name, error)
         raise min(failed, key=_severity)
+
+    def adopt(self, name: str) -> bytes:
+        """What a vault has under a name that a crash, or another process, left: from then on it is known, and brought
+        to the other vault too. Its bytes. Raises what `get` and `put` raise."""
+        data = self.get(name)
+        if self.holdings.of(name) is None:
+            self.put(name, data)
+        return data
 
     def open(self, name: str) -> BinaryIO:
         return io.BufferedReader(io.BytesIO(self.get(name)))

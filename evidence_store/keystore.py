@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from evidence_store.authority import Authority
 from evidence_store.database.schema import InterviewRow, KeyWrapRow, LedgerHeadRow
 from evidence_store.durable import destroy, fsync_folder, write_durably
-from evidence_store.errors import Conflict, NotFound, Tampered
+from evidence_store.errors import Conflict, NotFound, OutOfReach, Tampered
 from evidence_store.sealing.keys import PrivateKey, PublicKey, escrow_info
 
 
@@ -56,7 +56,17 @@ class Escrow:
         fsync_folder(self._folder)
 
     def erase(self, interview: str) -> None:
-        """Overwrites and removes the deposit, if there is one; `durable.destroy` says what that is worth."""
+        """Overwrites and removes the deposit, if there is one; `durable.destroy` says what that is worth.
+
+        Raises OutOfReach `escrow-out-of-reach` where the escrow's medium is not there, or another one is: a deposit
+        that cannot be looked for is not gone.
+        """
+        try:
+            there = (self._folder / "recovery.pub").read_bytes()
+        except OSError:
+            there = b""
+        if there != self._recovery.encoded:
+            raise OutOfReach("the escrow is not here", code="escrow-out-of-reach")
         with contextlib.suppress(FileNotFoundError):
             destroy(self._folder / f"{interview}.seed")
 

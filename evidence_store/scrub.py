@@ -104,8 +104,6 @@ class Scrub:
             holdings.lack(identity, name, why)
         lacks, away = holdings.lacks(limit, after), set[str]()
         for lack in lacks:
-            if lack.vault not in self._by_identity:
-                continue  # configured no more
             if lack.vault in away:
                 failed += 1
                 continue
@@ -117,6 +115,7 @@ class Scrub:
                 done = lack.vault not in looked.away and lack.vault not in looked.wrong
                 if done:
                     holdings.held(lack.vault, lack.stored.name)
+                    self._found_again(lack.stored)
             brought, failed = brought + done, failed + (not done)
         self._tell()
         last = (lacks[-1].stored.name, lacks[-1].vault) if len(lacks) == limit else None
@@ -125,6 +124,8 @@ class Scrub:
     def _make_good(self, looked: Looked, identity: str, *, was_there: bool) -> bool:
         """Whether that copy is good now. What had been there, or lies there damaged, goes into custody."""
         why, name = looked.wrong[identity], looked.stored.name
+        if why == _ALTERED and self._contradicts(name, identity):
+            return False  # evidence of its own: it stays as it lies, and the ledger takes no more entries
         if looked.data is None:
             self._lose(looked.stored, identity, why)
             return False
@@ -142,6 +143,19 @@ class Scrub:
                 entry.record(self._event(entry.session, Verb.VAULT_OBJECT_MENDED, looked.stored, identity, why))
                 clear(entry.session, self._book.clock(), LOST, _about(looked.stored))
         return True
+
+    def _contradicts(self, name: str, identity: str) -> bool:
+        try:
+            with reached():
+                other = self._by_identity[identity].get(name)
+        except VidneError:
+            return False
+        return self._vault.contradicts(name, other)
+
+    def _found_again(self, stored: StoredObject) -> None:
+        """Somebody put a good copy where there was none."""
+        with self._book.database.writing() as session:
+            clear(session, self._book.clock(), LOST, _about(stored))
 
     def _lose(self, stored: StoredObject, identity: str, why: str) -> None:
         """No copy is good: once into custody, and an alarm that stays."""

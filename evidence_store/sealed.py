@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,7 +21,7 @@ from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow
 from evidence_store.deliveries import case_of, index_of
-from evidence_store.errors import Conflict
+from evidence_store.errors import Conflict, VidneError
 from evidence_store.identifiers import InterviewId
 from evidence_store.intake import outermost, segments_of, take_prefix
 from evidence_store.interview import InterviewEvent, InterviewState, advance
@@ -32,6 +33,8 @@ from evidence_store.sealing.manifest import Gap, TakeSummary, manifest, sign_man
 from evidence_store.sealing.revocation import Revocation, doubt
 
 _SEALED: Final = (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED)
+
+log = structlog.get_logger(__name__)
 
 Media = tuple[int, int] | None
 """UTC nanoseconds of a take's first and last media."""
@@ -185,15 +188,32 @@ class Sealing:
         try:
             vault.put(name, data)
         except Conflict:
-            data = vault.get(name)
+            data = vault.adopt(name)
         key, ml_dsa_key = authority.store_key, authority.store_ml_dsa_key
         signed = sign_manifest(data, key, authority.store, authority.root, ml_dsa_key)
         for suffix, signature in ((".p7s", signed.cms), (".mldsa65", signed.ml_dsa)):
             # Signatures differ each time they are made: one that is there stays.
-            if not vault.exists(name + suffix):
+            if vault.exists(name + suffix):
+                vault.adopt(name + suffix)
+            else:
                 with contextlib.suppress(Conflict):
                     vault.put(name + suffix, signature)
         return name, hashlib.sha256(data).digest()
+
+    def seal_pending(self) -> None:
+        """Each interview that can be. One that cannot holds up no other, and nothing is raised: it is logged."""
+        try:
+            pending = self.pending()
+        except VidneError as error:
+            log.error("sealing_failed", code=error.code)
+            return
+        for interview in pending:
+            try:
+                self.seal(interview)
+            except VidneError as error:
+                log.error("sealing_failed", interview=interview, code=error.code)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next interview is another
+                log.error("sealing_failed", interview=interview, kind=type(error).__name__)
 
     def pending(self) -> list[str]:
         """Interviews that were ended and are not sealed yet."""

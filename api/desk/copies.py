@@ -167,19 +167,30 @@ class CopyDesk:
 
     def _run(self) -> None:
         while not self._ending:
-            copy = self._next()
-            if copy is None or self._recording():
+            try:
+                worked = self._work()
+            except Exception as error:  # noqa: BLE001 - a database that is away, a ledger that takes no entries
+                log.error("copies_wait", error=type(error).__name__)
+                worked = False
+            if not worked:
                 self._wake.wait(WAIT_SECONDS)
                 self._wake.clear()
-                continue
-            try:
-                self._make(copy)
-            except VidneError as error:
-                log.error("copy_failed", copy=copy, code=error.code)
-                self._failed(copy, error.code)
-            except Exception as error:  # noqa: BLE001 - the thread must outlive one copy; who asked is told
-                log.error("copy_failed", copy=copy, error=type(error).__name__)
-                self._failed(copy, "error")
+
+    def _work(self) -> bool:
+        """Makes the next copy; False where there is none, or it has to wait. What cannot be entered as failed stays
+        queued, and is made again."""
+        copy = self._next()
+        if copy is None or self._recording():
+            return False
+        try:
+            self._make(copy)
+        except VidneError as error:
+            log.error("copy_failed", copy=copy, code=error.code)
+            self._failed(copy, error.code)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive one copy; who asked is told
+            log.error("copy_failed", copy=copy, error=type(error).__name__)
+            self._failed(copy, "error")
+        return True
 
     def _next(self) -> str | None:
         with self._book.reading() as session:

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.identity.permissions import machine
 from evidence_store.canonical import parse
-from evidence_store.errors import InvalidInput, NotAuthenticated, VidneError
+from evidence_store.errors import InvalidInput, NotAuthenticated
 from evidence_store.intake import Acknowledgement, Intake
 from evidence_store.key_pools import KeyPools
 from evidence_store.room_notes import RoomNotes
@@ -119,12 +119,8 @@ def intake_router(
     @router.put("/takes/{enrolment}/{take}/close")
     async def close(request: Request, enrolment: Enrolment, take: Number) -> Response:
         stored = await run_in_threadpool(intake.close, enrolment, take, await delivered(request))
-        try:
-            for interview in await run_in_threadpool(sealing.pending):
-                await run_in_threadpool(sealing.seal, interview)
-        except VidneError as error:
-            # The close is taken all the same; sealing is tried again by itself.
-            log.error("sealing_failed", code=error.code)
+        # The close is taken whatever comes of this; sealing is tried again by itself.
+        await run_in_threadpool(sealing.seal_pending)
         return acknowledge(stored)
 
     return router

@@ -14,12 +14,14 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from evidence_store.errors import NoSpace, OutOfReach
 
 BUSY_TIMEOUT_MS: Final = 10_000
 CONNECT_TIMEOUT_S: Final = 5
+IDLE_TIMEOUT_MS: Final = 60_000
 _WRITING = "vidne_writing"
 _WRITERS: Final = int.from_bytes(b"vidne", "big")
 """The advisory lock that writers hold in PostgreSQL: a number that nobody else in this database uses."""
@@ -47,8 +49,17 @@ def engine(url: str) -> Engine:
         event.listen(made, "connect", _prepare_sqlite)
         event.listen(made, "begin", _begin_sqlite)
     else:
-        options = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c synchronous_commit=on -c timezone=UTC"
-        arguments = {"connect_timeout": CONNECT_TIMEOUT_S, "options": options}
+        settings = {
+            "lock_timeout": BUSY_TIMEOUT_MS, "synchronous_commit": "on", "timezone": "UTC",
+            # A replica that is gone must not keep the writers' lock, nor a server that is gone a thread here.
+            "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS, "tcp_keepalives_idle": 10,
+            "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3,
+        }  # fmt: skip
+        arguments = {
+            "connect_timeout": CONNECT_TIMEOUT_S, "keepalives_idle": 10, "keepalives_interval": 5,
+            "keepalives_count": 3, "tcp_user_timeout": IDLE_TIMEOUT_MS,
+            "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+        }  # fmt: skip
         made = create_engine(url, pool_pre_ping=True, connect_args=arguments, **pool)
         event.listen(made, "begin", _begin_postgresql)
     return made
@@ -146,3 +157,5 @@ def _translated() -> Iterator[None]:
         if "disk is full" in str(error.orig) or getattr(error.orig, "sqlstate", None) == _DISK_FULL:
             raise NoSpace("the database's disk is full", code="database-full") from error
         raise OutOfReach("the database does not answer", code="database-out-of-reach") from error
+    except PoolTimeout as error:
+        raise OutOfReach("every connection to the database is in use", code="database-out-of-reach") from error

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from evidence_store.custody import CustodyEvent
 from evidence_store.database.session import Database
-from evidence_store.errors import ChainBroken, Conflict, Tampered, Unavailable
+from evidence_store.errors import ChainBroken, Conflict, InvalidInput, Tampered, Unavailable
 from evidence_store.kept import KeptVault
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
@@ -57,6 +57,7 @@ class Book:
         self.vault = vault
         self.clock = clock
         self.read_only = False
+        vault.contradicts = self.is_contradicted
         self.may_write: Callable[[Session], None] = lambda session: None
 
     def check_remembered(self) -> None:
@@ -109,6 +110,20 @@ class Book:
         """Custody alone, in a transaction of its own."""
         with self.writing() as entry:
             entry.record(*events)
+
+    def is_contradicted(self, name: str, other: bytes) -> bool:
+        """Whether `other`, found in a vault under a name, is a head that this log signed and this database does not
+        have: a vault that remembers another ledger, and no damage. Nothing is written from then on."""
+        if not name.startswith(_CHECKPOINTS):
+            return False
+        try:
+            Checkpoint.open(other, self.ledger.verifier)
+        except (Tampered, InvalidInput):
+            return False
+        if not self.read_only:
+            self.read_only = True
+            log.critical("ledger_is_not_the_remembered_one", code="ledger-rewritten")
+        return True
 
     def keep(self, note: bytes) -> None:
         """Puts a checkpoint where no database can be rolled back. A full vault, one that is away, and one that was

@@ -200,12 +200,19 @@ class DiskVault:
             os.fsync(file.fileno())
 
 
+def identity_in(root: Path) -> str | None:
+    """Which vault is in a folder; None where there is none. Raises OSError."""
+    path = root / "identity"
+    return path.read_text().strip() if path.exists() else None
+
+
 def _identity(root: Path) -> str:
     """Read, or made for a vault that has none yet. Moving the folder changes nothing."""
-    path = root / "identity"
-    if not path.exists():
-        write_durably(path, f"disk:{secrets.token_hex(16)}\n".encode())
-    return path.read_text().strip()
+    found = identity_in(root)
+    if found is None:
+        found = f"disk:{secrets.token_hex(16)}"
+        write_durably(root / "identity", f"{found}\n".encode())
+    return found
 
 
 def _machine() -> str:

@@ -307,7 +307,7 @@ def test_11_of_two_views_shown_to_two_parties_the_witness_stands_for_one(
     witness.start(NoteVerifier(origin, store.ledger_key.public_key().public_bytes_raw()))
     line = witness.post(AddCheckpoint(0, (), notes[0]))
     assert line.status_code == 200
-    assert witness.post(AddCheckpoint(3, (), notes[1])).status_code == 409
+    assert witness.post(AddCheckpoint(4, (), notes[1])).status_code == 409
     shown = package(views[0], lambda note: note + line.content, tmp_path / "one")
     hidden = package(views[1], lambda note: note, tmp_path / "two")
     pasted = package(views[1], lambda note: note + line.content, tmp_path / "three")
@@ -315,9 +315,9 @@ def test_11_of_two_views_shown_to_two_parties_the_witness_stands_for_one(
     report = verify(shown, anchors)
     assert report.ok, report.failures
     (said,) = [each.detail for each in report.checks if each.name == "witnesses"]
-    assert said.startswith("prosecution.example/w1 covers 3 of 3 entries, up to size 3, cosigned 20")
+    assert said.startswith("prosecution.example/w1 covers 4 of 4 entries, up to size 4, cosigned 20")
     for tar, words in (
-        (hidden, "cosignatures are missing on 3 of 3 custody entries"),
+        (hidden, "cosignatures are missing on 4 of 4 custody entries"),
         (pasted, "cosignature is wrong"),
     ):
         assert verify(tar, Anchors(store.fingerprint)).ok, "without the witness's key nothing is amiss"
@@ -329,4 +329,4 @@ def test_11_a_package_with_two_histories_of_one_size_is_refused(tmp_path: Path) 
     one, two = (source_of(store, [Script(3, {}, [], how=Ending.VOID)], UNUSED) for _ in range(2))
     mixed = package(dataclasses.replace(one, checkpoint=two.checkpoint), lambda note: note, tmp_path / "mixed")
     (failure,) = verify(mixed, Anchors(store.fingerprint)).failures
-    assert (failure.name, failure.detail) == ("custody", "the package holds two histories of one ledger")
+    assert (failure.name, failure.detail) == ("custody", "the latest checkpoint is older than a proof's, or beside it")

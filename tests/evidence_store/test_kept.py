@@ -12,6 +12,7 @@ from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, U
 from evidence_store.holdings import Holdings
 from evidence_store.kept import KeptVault
 from evidence_store.vault import reach
+from evidence_store.vault.absent import folder_or_absent
 from evidence_store.vault.disk import DiskVault
 from evidence_store.vault.vault import StoredObject, Vault
 from tests.contracts.vault_contract import SMALL_LIMIT, VaultContract
@@ -217,3 +218,21 @@ def test_a_moved_folder_is_the_same_vault_and_an_emptied_one_another(tmp_path: P
     (tmp_path / "one").rename(tmp_path / "two")
     assert DiskVault(tmp_path / "two").identity == was
     assert DiskVault(tmp_path / "one").identity != was
+
+
+def test_a_disk_that_is_not_mounted_is_no_new_vault(tmp_path: Path) -> None:
+    remembered, disk = tmp_path / "second-vault", tmp_path / "disk"
+    first = folder_or_absent(disk, remembered, None)
+    first.put("a", b"one")
+    disk.rename(tmp_path / "unmounted")
+    disk.mkdir()
+    absent = folder_or_absent(disk, remembered, None)
+    assert absent.identity == first.identity
+    with pytest.raises(OutOfReach):
+        absent.put("b", b"two")
+    assert list(disk.iterdir()) == []
+    disk.rmdir()
+    (tmp_path / "unmounted").rename(disk)
+    assert folder_or_absent(disk, remembered, None).get("a") == b"one"
+    remembered.unlink()
+    assert folder_or_absent(tmp_path / "another", remembered, None).identity != first.identity

@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy import select
 
 from evidence_store.audit import Audit, Finding
-from evidence_store.custody import Verb
+from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AlarmRow, ScrubRow
-from evidence_store.errors import Unavailable
+from evidence_store.errors import ChainBroken, Unavailable
 from evidence_store.kept import KeptVault
+from evidence_store.ledger.book import checkpoint_name
+from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.scrub import BEHIND, BEHIND_AFTER_NS, FIRST, LOST, Scrub
 from evidence_store.vault.disk import DiskVault
 from recorder.spool import Spool
@@ -35,6 +37,7 @@ class Two:
         self.first = first
         house.store.book.clock = lambda: self.now
         self.vault = house.store.book.vault = KeptVault(house.store.book.vault.holdings, [first, self.second])
+        self.vault.contradicts = house.store.book.is_contradicted
         self.vault.holdings._clock = lambda: self.now
         self.scrub = Scrub(house.store.book, self.vault)
         # The checkpoints of the house's beginning.
@@ -282,3 +285,68 @@ def test_the_audit_says_under_whose_hands_the_vaults_are(two: Two, house: House)
     alone = said(house, "vaults")
     assert "no second copy" in alone.detail
     assert alone.weak
+
+
+def test_a_second_vault_that_remembers_another_ledger_stops_entries_and_is_not_mended(two: Two, house: House) -> None:
+    """Yesterday's database with yesterday's first vault, while the second was away: it comes back and contradicts."""
+    signer, book = house.store.authority.note_signer(), house.store.book
+    book.record(CustodyEvent(Verb.LEDGER_VIEWED, BEGAN, Actor.store()))
+    with book.reading() as session:
+        size = Checkpoint.open(book.ledger.latest_checkpoint(session) or b"", book.ledger.verifier).size
+    true = Checkpoint(book.ledger.verifier.name, size + 1, b"7" * 32).signed(signer).write()
+    two.second.objects[checkpoint_name(size + 1)] = true
+    with pytest.raises(ChainBroken):
+        book.record(CustodyEvent(Verb.LEDGER_VIEWED, BEGAN, Actor.store()))
+    assert book.read_only
+    assert two.second.objects[checkpoint_name(size + 1)] == true
+
+
+def test_one_that_comes_back_with_another_ledger_is_found_out_before_anything_is_brought_over_it(
+    two: Two, house: House
+) -> None:
+    signer, book = house.store.authority.note_signer(), house.store.book
+    two.second.away = True
+    book.record(CustodyEvent(Verb.LEDGER_VIEWED, BEGAN, Actor.store()))
+    (lack,) = two.vault.holdings.lacks(10)
+    size = int(lack.stored.name.rpartition("/")[2])
+    true = Checkpoint(book.ledger.verifier.name, size, b"7" * 32).signed(signer).write()
+    two.second.objects[lack.stored.name] = true
+    two.second.away = False
+    two.scrub.bring()
+    assert book.read_only
+    assert two.second.objects[lack.stored.name] == true
+    assert two.second.aside == []
+
+
+def test_a_checkpoint_that_is_merely_damaged_is_mended(two: Two, house: House) -> None:
+    house.store.book.record(CustodyEvent(Verb.LEDGER_VIEWED, BEGAN, Actor.store()))
+    name = two.vault.holdings.after("ledger/", 1)[0].name
+    two.second.objects[name] = b"no checkpoint at all"
+    assert two.read_everything().mended == 1
+    assert not house.store.book.read_only
+
+
+def test_a_vault_that_was_out_of_the_settings_is_brought_what_came_meanwhile(
+    two: Two, house: House, spool: Spool, order: Order
+) -> None:
+    house.store.book.vault = KeptVault(two.vault.holdings, [two.first])
+    house.deliver(record(house, spool, order))
+    anew = house.store.book.vault = KeptVault(two.vault.holdings, [two.first, two.second])
+    assert not anew.complete(["takes/"])
+    scrub = Scrub(house.store.book, anew)
+    place = FIRST
+    while (brought := scrub.bring(place)).after is not None:
+        place = brought.after
+    assert anew.complete([""])
+    assert name_of(house) in two.second.objects
+    assert house.custody(Verb.VAULT_OBJECT_MENDED) == []
+
+
+def test_what_a_crash_left_between_vault_and_database_is_known_from_the_next_try_on(
+    two: Two, house: House, spool: Spool, order: Order
+) -> None:
+    house.deliver(record(house, spool, order))
+    name = f"interviews/{order.interview.hex()}/manifest-001.json.p7s"
+    two.first.put(name, b"a signature that a crash left")
+    house.store.sealing.seal(order.interview.hex())
+    assert two.second.objects[name] == b"a signature that a crash left"
