@@ -205,7 +205,13 @@ class Witnessing:
         """Checkpoints to prove entries in, by size: the largest that a quorum cosigned each by itself, the largest that
         anybody did, and the latest, each with its cosignatures. A reader counts the lines of one note, so an entry is
         to be proven in the first of them that covers it."""
-        rows = select(CosignatureRow).order_by(CosignatureRow.size.desc()).limit(_LOOKED_THROUGH)
+        # Of sizes that enough keys signed, however long ago: with one witness away the newest have fewer.
+        enough = select(CosignatureRow.size).group_by(CosignatureRow.size)
+        enough = enough.having(func.count(CosignatureRow.key.distinct()) >= self.policy.quorum)
+        agreeing = list(session.scalars(enough.order_by(CosignatureRow.size.desc()).limit(_LOOKED_THROUGH)))
+        newest = select(CosignatureRow.size).order_by(CosignatureRow.size.desc()).limit(_LOOKED_THROUGH)
+        looked_at = [*agreeing, *session.scalars(newest)]
+        rows = select(CosignatureRow).where(CosignatureRow.size.in_(looked_at))
         by: dict[int, set[str]] = {}
         for row in session.scalars(rows):
             by.setdefault(row.size, set()).update(

@@ -48,6 +48,9 @@ log = structlog.get_logger()
 CHECKPOINT_EVERY_NS: Final = 60 * 10**9
 MOST_AT_ONCE: Final = 32
 """Questions taken up in one round: a backlog of years does not keep a database writer long."""
+RESTS_NS: Final = 30 * 10**9
+MOST_RESTING: Final = 1_000
+"""Wants that are passed over at a time; more of them are asked for again, and the log says so."""
 FIRST_PAUSE_NS: Final = 15 * 10**9
 LONGEST_PAUSE_NS: Final = 3600 * 10**9
 
@@ -93,6 +96,7 @@ class Stamps:
         self._rules = rules
         self.authorities = {each.fingerprint: each for each in authorities}
         self._kept: set[str] = set()
+        self._resting: dict[int, int] = {}
 
     def clock(self) -> int:
         """The store's own clock, UTC nanoseconds: what stamps are held against."""
@@ -121,7 +125,8 @@ class Stamps:
         if self._book.read_only:
             return []
         with self._book.reading() as session:
-            fresh = list(session.scalars(_unasked(fingerprint).limit(MOST_AT_ONCE)))
+            unasked = _unasked(fingerprint).where(StampWantRow.id.not_in(self._unreadable(now)))
+            fresh = list(session.scalars(unasked.limit(MOST_AT_ONCE)))
         known = [(row, data) for row in fresh if (data := self._data(row)) is not None]
         if known:
             with self._book.database.writing() as session:
@@ -129,8 +134,9 @@ class Stamps:
                     _enter(session, wanted.id, fingerprint, 0, fingerprint, data, now)
         with self._book.reading() as session:
             query = select(StampRow).where(
-                StampRow.authority == fingerprint, StampRow.obtained_at.is_(None), StampRow.next_at <= now
-            )
+                StampRow.authority == fingerprint, StampRow.obtained_at.is_(None), StampRow.next_at <= now,
+                StampRow.want_id.not_in(self._unreadable(now)),
+            )  # fmt: skip
             rows = list(session.scalars(query.order_by(StampRow.id).limit(MOST_AT_ONCE)))
             links = [_link(session, row) for row in rows]
         found = []
@@ -165,8 +171,9 @@ class Stamps:
         with self._book.reading() as session:
             query = select(StampRow).join(StampWantRow, StampWantRow.id == StampRow.want_id)
             query = query.where(
-                StampRow.renew_at <= now, StampRow.ends > now, StampWantRow.kind != Kind.CHECKPOINT.value
-            )
+                StampRow.renew_at <= now, StampRow.ends > now, StampWantRow.kind != Kind.CHECKPOINT.value,
+                StampRow.want_id.not_in(self._unreadable(now)),
+            )  # fmt: skip
             rows = session.scalars(query.order_by(StampRow.ends).limit(MOST_AT_ONCE))
             links = [_link(session, row) for row in rows]
             lasting = {each: _lasts(session, each) for each in self.authorities}
@@ -183,8 +190,17 @@ class Stamps:
                 session.get_one(StampRow, row.id).renew_at = None
 
     def _data(self, row: StampWantRow) -> bytes | None:
-        """The bytes themselves. None, and logged, where the vault does not have them or does not answer now."""
-        return row.data if row.data is not None else self._get(row.name)
+        """The bytes themselves. None, and logged, where the vault does not have them or does not answer now: they are
+        not asked for again for a while, so that what comes after them is."""
+        data = row.data if row.data is not None else self._get(row.name)
+        if data is None:
+            self._resting[row.id] = self._book.clock() + RESTS_NS
+        return data
+
+    def _unreadable(self, now: int) -> list[int]:
+        """Wants whose bytes could not be had a moment ago."""
+        self._resting = {want: until for want, until in self._resting.items() if until > now}
+        return list(self._resting)[:MOST_RESTING]
 
     def _covered(self, before: Sequence[StampRow], data: bytes) -> bytes | None:
         """What a link of a chain is over: the bytes themselves, or with a stamp before it that stamp and them."""

@@ -19,8 +19,8 @@ from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import StampRow, StampWantRow
 from evidence_store.errors import InvalidInput, NoSpace, OutOfReach, SignatureInvalid, Unavailable
 from evidence_store.identifiers import parse_enrolment_id, parse_utc
-from evidence_store.stamps import stamp
-from evidence_store.stamps.keeper import Question, Rules, Stamps
+from evidence_store.stamps import keeper, stamp
+from evidence_store.stamps.keeper import RESTS_NS, Question, Rules, Stamps
 from evidence_store.stamps.subjects import Kind, claimed, subject_of
 from evidence_store.vault.vault import StoredObject
 from tests.house import BEGAN, House, crash, record
@@ -242,8 +242,21 @@ async def test_a_start_that_is_gone_from_the_vault_keeps_nothing_else_from_being
     path.unlink()
     assert await ask(house, authority) == 4
     path.write_bytes(data)
+    shift(house, RESTS_NS + 10**9)
     assert await ask(house, authority) == 1
     assert house.findings() == {}
+
+
+async def test_as_many_as_are_asked_for_at_once_may_be_gone_and_what_comes_after_them_is_stamped(
+    house: House, authority: TimeAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "MOST_AT_ONCE", 1)
+    take = recorded(house, house.interview())
+    (house.vault / f"takes/{take.enrolment.hex()}/000001/start.json").unlink()
+    came = 0
+    for _ in range(8):
+        came += await ask(house, authority)
+    assert came == 4
 
 
 async def test_a_read_only_ledger_is_asked_nothing(house: House, authority: TimeAuthority) -> None:
