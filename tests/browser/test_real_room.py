@@ -208,7 +208,7 @@ def stored_pictures_play(page: Page, live: list[float]) -> None:
     page.locator("[data-seek]").evaluate(
         "(range, to) => { range.value = to; range.dispatchEvent(new Event('input')); }", near_end
     )
-    until(page, f"{VIDEOS}.every((video) => !video.seeking && video.readyState >= 2)")
+    until(page, f"{VIDEOS}.every((video) => !video.seeking && video.readyState >= 2)", 40)
     page.evaluate(f"({COUNT})({VIDEOS})")
     page.wait_for_timeout(1500)
     assert min(shown(page)) >= 10
