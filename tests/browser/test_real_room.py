@@ -212,9 +212,10 @@ def stored_pictures_play(page: Page, live: list[float]) -> None:
     page.evaluate(f"({COUNT})({VIDEOS})")
     page.wait_for_timeout(1500)
     assert min(shown(page)) >= 10
-    times = page.evaluate(f"{VIDEOS}.map((video) => video.currentTime)")
-    assert min(times) > near_end
-    assert max(times) - min(times) < 0.15
+    times = f"{VIDEOS}.map((video) => video.currentTime)"
+    assert min(page.evaluate(times)) > near_end
+    # On a busy machine one starts later after the jump, and is brought to the other.
+    until(page, f"Math.max(...{times}) - Math.min(...{times}) < 0.15")
     assert page.evaluate(f"{VIDEOS}[0].videoWidth") == 320
     assert alike(live, page.evaluate(f"({MEAN})({VIDEOS}[0])"))
     expect(page.locator("[data-problem]")).to_be_empty()
