@@ -16,10 +16,10 @@ from typing import BinaryIO, Final, TypeVar
 
 import structlog
 
-from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, OutOfReach, Unavailable, VidneError
+from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Unavailable, VidneError
 from evidence_store.holdings import Holdings
 from evidence_store.vault.reach import Reach, reached
-from evidence_store.vault.vault import ListedObject, StoredObject, Vault, check_name
+from evidence_store.vault.vault import ListedObject, StoredObject, Vault, check_name, part_of
 
 MOST_NOTICED: Final = 1_000
 """What readers found wrong and nobody has looked at yet; beyond that the next reading of everything finds it."""
@@ -124,10 +124,7 @@ class KeptVault:
         return io.BufferedReader(io.BytesIO(self.get(name)))
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
-        data = self.get(name)
-        if start < 0 or length < 0 or start + length > len(data):
-            raise InvalidInput("the range is not within the object", code="object-range")
-        return data[start : start + length]
+        return part_of(self.get(name), start, length)
 
     def exists(self, name: str) -> bool:
         """Whether it was ever acknowledged, or a vault that answers has it. Raises OutOfReach when none answers."""

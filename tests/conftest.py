@@ -11,6 +11,7 @@ from recorder.spool import Spool
 from recorder.take import Order
 from tests.house import House
 from tests.postgres import Cluster, postgres
+from tests.time_authority import TimeAuthority
 
 BOTH_DATABASES = pytest.mark.parametrize("house", ["sqlite", "postgresql"], indirect=True)
 """For tests whose house is to stand on either."""
@@ -40,3 +41,10 @@ def order(house: House) -> Order:
 @pytest.fixture
 def spool(house: House) -> Spool:
     return house.spool()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[TimeAuthority]:
+    """A real time stamp authority on loopback."""
+    with TimeAuthority(tmp_path / "authority") as made:
+        yield made

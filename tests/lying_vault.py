@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, OutOfReach, Unavailable
+from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Unavailable
 from evidence_store.vault.space import Space
-from evidence_store.vault.vault import ListedObject, StoredObject, check_name, check_prefix
+from evidence_store.vault.vault import ListedObject, StoredObject, check_name, check_prefix, part_of
 
 
 class LyingVault:
@@ -64,10 +64,7 @@ class LyingVault:
         return io.BufferedReader(io.BytesIO(self.get(name)))
 
     def read_range(self, name: str, start: int, length: int) -> bytes:
-        data = self.get(name)
-        if start < 0 or length < 0 or start + length > len(data):
-            raise InvalidInput("the range is not within the object", code="object-range")
-        return data[start : start + length]
+        return part_of(self.get(name), start, length)
 
     def exists(self, name: str) -> bool:
         check_name(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from evidence_store.canonical import parse
@@ -19,18 +19,10 @@ CLOCK: Final = "clock-contradicted"
 """A stamp contradicts the store's clock: cleared when one agrees with it again. Or what was stamped claims to be from
 later: that one stands."""
 
-ALL: Final = (LATE, REFUSED, CLOCK)
-
 
 def stands(session: Session, code: str, fingerprint: str) -> bool:
     """Whether one of this authority stands."""
     return bool(_of(session, code, fingerprint))
-
-
-def standing(session: Session) -> list[tuple[str, int]]:
-    """Code and beginning of each that stands, once a code, the longest first."""
-    query = select(AlarmRow.code, func.min(AlarmRow.at)).where(AlarmRow.code.in_(ALL), AlarmRow.cleared_at.is_(None))
-    return [(code, at) for code, at in session.execute(query.group_by(AlarmRow.code).order_by(func.min(AlarmRow.at)))]
 
 
 def clear(session: Session, code: str, fingerprint: str, now: int, contradicts: Sequence[str] | None = None) -> bool:

@@ -102,11 +102,6 @@ class Stamps:
         """The store's own clock, UTC nanoseconds: what stamps are held against."""
         return self._book.clock()
 
-    def alarms(self) -> list[tuple[str, int]]:
-        """Code of each alarm about stamps that stands, and since when, UTC nanoseconds."""
-        with self._book.reading() as session:
-            return alarms.standing(session)
-
     # What to ask
 
     def tend(self) -> None:

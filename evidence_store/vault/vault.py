@@ -73,6 +73,13 @@ class Vault(Protocol):
         """Every object whose name begins with the prefix, by name. The prefix need not end at a slash."""
 
 
+def part_of(data: bytes, start: int, length: int) -> bytes:
+    """`Vault.read_range` of an object that was read whole. Raises InvalidInput `object-range`."""
+    if start < 0 or length < 0 or start + length > len(data):
+        raise InvalidInput("the range is not within the object", code="object-range")
+    return data[start : start + length]
+
+
 def check_name(name: str) -> None:
     """Raises InvalidInput `object-name` unless `name` is segments of a–z, 0–9, '.', '-' joined by slashes.
 

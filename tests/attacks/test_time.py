@@ -22,12 +22,6 @@ from tests.time_authority import DAY, Leaf, TimeAuthority, certificate
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Iterator[TimeAuthority]:
-    with TimeAuthority(tmp_path / "authority") as made:
-        yield made
-
-
-@pytest.fixture
 def house(tmp_path: Path, authority: TimeAuthority) -> Iterator[House]:
     made = stamped_house(tmp_path / "house", authority)
     yield made

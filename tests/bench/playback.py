@@ -8,7 +8,6 @@ same core, children included. Beside it: how long one request takes at any point
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
 import statistics
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from evidence_store.sealing.tick import Kind, Message
 from recorder.sealer import TICKS_A_SEGMENT, Tick
-from tests.bench.figures import Figure, percentile, take_turns
+from tests.bench.figures import Figure, one_core, percentile, take_turns
 from tests.bench.seal import MEBIBYTE, MESSAGE
 from tests.house import BEGAN, TICK_NS, House, begin, tick
 
@@ -67,20 +66,16 @@ class Film:
 
 def measure(runs: int, seconds: float) -> Figure:
     """MiB/s. Raises FileNotFoundError where age is missing."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,
-            tempfile.TemporaryDirectory(prefix="vidne-bench-") as disk,
-        ):
-            film = Film(Path(memory), Path(disk))
-            film.play()  # as a player's second request finds it: the interview is open
-            ours, peer = take_turns(film.play, film.decrypt, runs)
-            film.house.close()
+    with (
+        one_core(),
+        tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,
+        tempfile.TemporaryDirectory(prefix="vidne-bench-") as disk,
+    ):
+        film = Film(Path(memory), Path(disk))
+        film.play()  # as a player's second request finds it: the interview is open
+        ours, peer = take_turns(film.play, film.decrypt, runs)
+        film.house.close()
         waits = _seek(seconds)
-    finally:
-        os.sched_setaffinity(0, before)
     longest, median = max(waits), statistics.median(waits)
     notes = (
         f"`playback`: any point of {seconds / 60:.0f} min: median {median * 1000:.0f} ms, 95 % within "

@@ -24,7 +24,7 @@ from recorder.device import load_or_enrol
 from recorder.sealer import Sealer, Tick
 from recorder.spool import Spool
 from recorder.take import Order
-from tests.bench.figures import Figure, take_turns
+from tests.bench.figures import Figure, one_core, take_turns
 from tests.bench.moments import BORN, NOW_NS
 
 WHAT = "sealing on one core, against openssl dgst + age -r + openssl dgst"
@@ -84,18 +84,14 @@ class ByHand:
 
 def measure(runs: int, seconds: float) -> Figure:
     """MiB/s. Raises FileNotFoundError where age or openssl is missing."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,
-            tempfile.TemporaryDirectory(prefix="vidne-bench-") as disk,
-        ):
-            data = secrets.token_bytes(TOTAL)
-            messages = [data[at : at + MESSAGE] for at in range(0, TOTAL, MESSAGE)]
-            room, by_hand = Room(Path(disk)), ByHand(Path(memory), Path(disk), data)
-            ours, peer = take_turns(lambda: room.record(messages), by_hand.seal, runs)
-    finally:
-        os.sched_setaffinity(0, before)
+    with (
+        one_core(),
+        tempfile.TemporaryDirectory(prefix="vidne-bench-", dir="/dev/shm") as memory,
+        tempfile.TemporaryDirectory(prefix="vidne-bench-") as disk,
+    ):
+        data = secrets.token_bytes(TOTAL)
+        messages = [data[at : at + MESSAGE] for at in range(0, TOTAL, MESSAGE)]
+        room, by_hand = Room(Path(disk)), ByHand(Path(memory), Path(disk), data)
+        ours, peer = take_turns(lambda: room.record(messages), by_hand.seal, runs)
     mebibytes = TOTAL / MEBIBYTE
     return Figure("seal", "MiB/s", mebibytes / ours, mebibytes / peer, "higher", 1.5, runs)

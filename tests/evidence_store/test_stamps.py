@@ -31,12 +31,6 @@ DATA = b"what was there"
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Iterator[TimeAuthority]:
-    with TimeAuthority(tmp_path / "authority") as made:
-        yield made
-
-
-@pytest.fixture
 def house(tmp_path: Path, authority: TimeAuthority) -> Iterator[House]:
     made = stamped_house(tmp_path / "house", authority)
     yield made

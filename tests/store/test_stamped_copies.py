@@ -33,12 +33,6 @@ from tests.time_authority import TimeAuthority
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Iterator[TimeAuthority]:
-    with TimeAuthority(tmp_path / "authority") as made:
-        yield made
-
-
-@pytest.fixture
 def house(tmp_path: Path, authority: TimeAuthority) -> Iterator[House]:
     made = stamped_house(tmp_path / "house", authority)
     yield made
