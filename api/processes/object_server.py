@@ -99,6 +99,7 @@ class ObjectServer:
 
 def prepare(folder: Path) -> ObjectServer:
     """Keys, ports and a certificate for a server whose data is in `folder`: made once, the same ever after."""
+    folder = folder.absolute()  # the server runs in it
     kept = folder / "server.json"
     if not kept.exists():
         (folder / "data").mkdir(parents=True, exist_ok=True)

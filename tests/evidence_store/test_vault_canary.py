@@ -157,6 +157,15 @@ def test_the_lock_lies_in_the_gateway_and_holds_where_the_way_past_it_is_shut(tm
                 S3Vault(vault.bucket, KEPT).get("a")
 
 
+def test_the_server_runs_in_a_folder_that_is_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the demo names its own: `data/demo`."""
+    monkeypatch.chdir(tmp_path)
+    with seaweed(Path("s3")) as running:
+        vault = S3Vault(running.make_bucket("vault"), KEPT)
+        vault.put("a", b"one")
+        assert vault.get("a") == b"one"
+
+
 def test_a_bucket_is_proven_at_the_first_put_and_not_at_the_second(server: Server) -> None:
     vault = ProvenVault(server.make_bucket(secrets.token_hex(8)), KEPT)
     vault.put("a", b"one")
