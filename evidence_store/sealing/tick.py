@@ -124,20 +124,36 @@ def place_of(start_hash: bytes, record: Record, entry: Record) -> Place:
 
 def open_message(keys: SegmentKeys, place: Place, entry: Record, ciphertext: bytes | memoryview) -> bytes:
     """The clear bytes. Raises CiphertextInvalid unless they decrypt and agree with the commitment."""
-    decryptor = Cobblestone256Decryptor(keys.encryption, place.context())
-    try:
-        padded = decryptor.update(ciphertext) + decryptor.finalize()
-    except (InvalidTag, ValueError) as error:
-        raise CiphertextInvalid(f"message of tick {place.tick} does not open", code="message-invalid") from error
-    length = int.from_bytes(padded[:4], "big")
-    if len(padded) < 4 + length or any(padded[4 + length :]):
-        raise CiphertextInvalid(f"message of tick {place.tick} is padded wrongly", code="message-invalid")
-    data = padded[4 : 4 + length]
+    room = bytearray(len(ciphertext))
+    data = bytes(memoryview(room)[: decrypt_into(room, 0, keys, place, ciphertext)])
     if commitment(salt_of(keys.salting, place), data).hex() != entry["commitment"]:
         raise CiphertextInvalid(
             f"message of tick {place.tick} is not what was committed to", code="commitment-mismatch"
         )
     return data
+
+
+def decrypt_into(room: bytearray, at: int, keys: SegmentKeys, place: Place, ciphertext: bytes | memoryview) -> int:
+    """Writes the clear bytes into `room` from `at`, which needs as much of it as the ciphertext has; their number.
+
+    Bound to key and place by the cipher, and not held against the commitment: for who has held the ciphertext
+    against the signed record. What lies in `room` behind the clear bytes is left over. Raises CiphertextInvalid.
+    """
+    invalid = CiphertextInvalid(f"message of tick {place.tick} does not open", code="message-invalid")
+    view = memoryview(room)[at:]
+    decryptor = Cobblestone256Decryptor(keys.encryption, place.context())
+    try:
+        size = decryptor.update_into(ciphertext, view)
+        last = decryptor.finalize()
+    except (InvalidTag, ValueError) as error:
+        raise invalid from error
+    view[size : size + len(last)] = last
+    size += len(last)
+    length = int.from_bytes(view[:4], "big")
+    if size < 4 + length or any(view[4 + length : size]):
+        raise CiphertextInvalid(f"message of tick {place.tick} is padded wrongly", code="message-invalid")
+    view[:length] = view[4 : 4 + length]
+    return length
 
 
 def tick_record(
