@@ -7,7 +7,7 @@ recovery cuts a file after a crash where reading first refuses it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evidence_store import domains
@@ -69,11 +69,17 @@ class Tick:
             raise ChainBroken("messages are longer than their record says", code="message-length")
 
 
-def encode_tick(ciphertexts: list[bytes], record_bytes: bytes, signature: bytes) -> bytes:
-    """The frame of one tick, written by one append."""
+def tick_parts(
+    ciphertexts: Sequence[bytes | memoryview], record_bytes: bytes, signature: bytes
+) -> list[bytes | memoryview]:
+    """The frame of one tick in the parts that it is made of, written by one append."""
     size = sum(map(len, ciphertexts))
-    head = _TICK.pack(TICK_MAGIC, size, len(record_bytes), len(signature))
-    return b"".join((head, *ciphertexts, record_bytes, signature))
+    return [_TICK.pack(TICK_MAGIC, size, len(record_bytes), len(signature)), *ciphertexts, record_bytes, signature]
+
+
+def encode_tick(ciphertexts: Sequence[bytes | memoryview], record_bytes: bytes, signature: bytes) -> bytes:
+    """The frame of one tick."""
+    return b"".join(tick_parts(ciphertexts, record_bytes, signature))
 
 
 def segment_hash(header: Header, head: bytes) -> bytes:
