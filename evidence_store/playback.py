@@ -33,17 +33,24 @@ OPEN_TAKES = 8
 KEPT_BYTES = 64 << 20
 """Of checked segments, as they lie in the vault: a player's request for each track does not check them again."""
 
-_STATE = select(InterviewRow.__table__.c.state).where(InterviewRow.__table__.c.id == bindparam("interview"))
+_segment = SegmentRow.__table__.c
 _SEGMENTS = (
-    select(*(SegmentRow.__table__.c[name] for name in ("i", "last_t", "head_after", "object_name", "sha256")))
-    .where(
-        SegmentRow.__table__.c.enrolment == bindparam("enrolment"),
-        SegmentRow.__table__.c.n == bindparam("take"),
-        SegmentRow.__table__.c.i.in_((bindparam("index") - 1, bindparam("index"))),
+    select(
+        InterviewRow.__table__.c.state,
+        *(_segment[name] for name in ("i", "last_t", "head_after", "object_name", "sha256")),
     )
-    .order_by(SegmentRow.__table__.c.i)
+    .join_from(
+        InterviewRow.__table__,
+        SegmentRow.__table__,
+        (_segment.enrolment == bindparam("enrolment"))
+        & (_segment.n == bindparam("take"))
+        & _segment.i.in_((bindparam("index") - 1, bindparam("index"))),
+        isouter=True,
+    )
+    .where(InterviewRow.__table__.c.id == bindparam("interview"))
+    .order_by(_segment.i)
 )
-"""A segment and the one before it. Columns, not objects: a player asks this for each track, twice a second."""
+"""The interview's state, with a segment and the one before it. Columns, not objects: a player asks for each track."""
 
 
 @dataclass(slots=True)
@@ -185,17 +192,18 @@ class Playback:
     def _ticks(self, enrolment: str, take: int, index: int, start: check.Start) -> list[Tick]:
         """The segment's ticks, after place, chain, ciphertexts and signature hold against what intake noted."""
         key, interview = (enrolment, take, index), start.interview.hex()
+        where = {"enrolment": enrolment, "take": take, "index": index, "interview": interview}
         with self._book.reading() as session:
-            # Asked each time: another process may have erased it, and what is open here does not know.
-            if session.execute(_STATE, {"interview": interview}).scalar() == InterviewState.ERASED:
-                self.forget(interview)
-                raise NotFound("the interview was erased", code="erased")
-            if (checked := self._checked.get(key)) is not None:
-                return checked.ticks
-            rows = session.execute(_SEGMENTS, {"enrolment": enrolment, "take": take, "index": index}).all()
-        if not rows or rows[-1].i != index:
-            raise NotFound("no such segment", code="media")
+            rows = session.execute(_SEGMENTS, where).all()
+        # Asked each time: another process may have erased it, and what is open here does not know.
+        if not rows or rows[0].state == InterviewState.ERASED:
+            self.forget(interview)
+            raise NotFound("the interview was erased", code="erased")
+        if (checked := self._checked.get(key)) is not None:
+            return checked.ticks
         row, chain = rows[-1], check.Chain(start)
+        if row.i != index:
+            raise NotFound("no such segment", code="media")
         if index:
             if len(rows) < 2:
                 raise ChainBroken(f"segment {index - 1} is missing", code="segment-missing")
