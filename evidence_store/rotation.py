@@ -20,6 +20,7 @@ from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, KeyWrapRow
 from evidence_store.errors import Conflict, Tampered, Unavailable
+from evidence_store.hsm.token import Token
 from evidence_store.keystore import hold_minting
 from evidence_store.ledger.book import Book
 from evidence_store.sealing.keys import PublicKey
@@ -29,12 +30,19 @@ class Rotation:
     """`tell` is called after each durable step, with words for whoever watches. Raises from it are not caught."""
 
     def __init__(
-        self, book: Book, authority: Authority, folder: Path, tell: Callable[[str], None] = lambda said: None
+        self,
+        book: Book,
+        authority: Authority,
+        folder: Path,
+        tell: Callable[[str], None] = lambda said: None,
+        to: Token | None = None,
     ) -> None:
+        """`to`: the token that a new key is made in; None for a file."""
         self._book = book
         self._kek = authority.kek
         self._folder = folder
         self._tell = tell
+        self._to = to
 
     def run(self) -> int:
         """Begins a rotation, or ends one that was broken off. How many seeds the present key holds now.
@@ -56,6 +64,15 @@ class Rotation:
                 self._tell(f"{old} is destroyed")
         return count
 
+    def begin(self) -> str:
+        """Makes the new key and rewraps nothing yet. Its id. Raises Conflict `rotation-running` where one is under way
+        or was broken off; else as `run`."""
+        with self._alone():
+            if len(self._kek.ids()) > 1:
+                raise Conflict("a rotation was begun and not ended: run it to its end first", code="rotation-running")
+            self._begin()
+            return self._kek.current
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,7 +89,7 @@ class Rotation:
             raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
         # Nothing is begun that could not be verified: a seed that does not open is known before there are two keys.
         self._verify(self._kek.current)
-        self._tell(f"{self._kek.add()} is there, and wraps what is new")
+        self._tell(f"{self._kek.add(self._to)} is there, and wraps what is new")
 
     def _under_others(self, current: str) -> list[str]:
         with self._book.reading() as session:

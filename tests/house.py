@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.routes.intake import intake_router
-from api.settings import Settings, TimeAuthoritySetting
+from api.settings import Settings, TimeAuthoritySetting, TokenSetting
 from api.wiring import Store, open_store
 from evidence_store.audit import Audit
 from evidence_store.canonical import Record
@@ -72,6 +72,7 @@ class House:
     database: str | None = None
     """The address of a PostgreSQL database; None: SQLite in the folder."""
     time_authorities: list[TimeAuthoritySetting] = field(default_factory=list)
+    hsms: list[TokenSetting] = field(default_factory=list)
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -98,7 +99,7 @@ class House:
         self.store = open_store(
             Settings(
                 data=self.folder, vault_limit=self.vault_limit, database=file, witnesses=self.witnesses,
-                time_authorities=self.time_authorities,
+                time_authorities=self.time_authorities, hsms=self.hsms,
             )
         )  # fmt: skip
 

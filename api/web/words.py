@@ -78,6 +78,7 @@ ALARMS: Final[dict[str, str]] = {
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
     "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
+    "keys-out-of-reach": "Lagerets nøgler svarer ikke (HSM). Optagelser fortsætter og gemmes, men kan ikke ses eller forsegles, før de svarer.",  # noqa: E501
     "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
     "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
     "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
