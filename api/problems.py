@@ -173,6 +173,12 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "Intet er gået tabt. Optagelser fortsætter og gemmes.",
         "Vent et øjeblik, og prøv igen. Bliver det ved, så kontakt systemadministratoren: nøgleboksen (HSM) skal ses efter.",  # noqa: E501
     ),
+    "device-key-away": Problem(
+        503,
+        "Rummets maskine kan ikke underskrive lige nu",
+        "Der er ikke begyndt en ny optagelse. Det, der er optaget, er sikret.",
+        "Prøv igen straks. Hjælper det ikke, så optag i et andet rum, og kontakt systemadministratoren.",
+    ),
     "ledger-vetoed": Problem(
         503,
         "Et vidne siger nej til beviskæden",

@@ -177,6 +177,12 @@ class Settings(BaseSettings):
 
         return Tokens([each.place() for each in self.hsms])
 
+    def device_tokens(self) -> Tokens:
+        """The room node's own. Asks nothing of it."""
+        from evidence_store.hsm.token import Tokens
+
+        return Tokens([] if self.device_token is None else [self.device_token.place()])
+
     def witness_policy(self) -> Policy | None:
         """Raises OSError, InvalidInput `witness-policy`."""
         return None if self.witnesses is None else Policy.load(self.witnesses)

@@ -22,7 +22,7 @@ from typing import Final
 import httpx
 import structlog
 
-from evidence_store.errors import InvalidInput, NoSpace, Tampered
+from evidence_store.errors import InvalidInput, KeysOutOfReach, NoSpace, Tampered
 from evidence_store.sealing import segment
 from recorder.key_pool import Send
 from recorder.spool import Spool, TakeFolder
@@ -58,6 +58,8 @@ class DeliveryState:
     """The last take whose wrap and first tick the store has opened."""
     test_failed: int = 0
     """The last take whose wrap or first tick the store could not open: an alarm."""
+    device_key_away: bool = False
+    """The token that the device signs in did not sign the last heartbeat."""
 
 
 def objects(take: TakeFolder) -> list[tuple[str, Path]]:
@@ -122,7 +124,8 @@ class Delivery:
                 # A new number is told at once: a take that never comes then shows, and nothing is sealed without it.
                 if time.monotonic() >= next_heartbeat or told != self._spool.highest_take():
                     highest = self._spool.highest_take()
-                    await self._send("POST", "heartbeats", self._heartbeat())
+                    if (heartbeat := await self._signed_heartbeat()) is not None:
+                        await self._send("POST", "heartbeats", heartbeat)
                     next_heartbeat, told = time.monotonic() + HEARTBEAT_SECONDS, highest
                 delivered, refused = await self._round()
                 if refused is None:
@@ -153,6 +156,18 @@ class Delivery:
                     await self._news.wait()
             except TimeoutError:
                 continue
+
+    async def _signed_heartbeat(self) -> bytes | None:
+        """None while the device's token does not answer: takes are delivered all the same. A TPM takes its time, which
+        is not the event loop's."""
+        try:
+            heartbeat = await asyncio.to_thread(self._heartbeat)
+        except KeysOutOfReach as error:
+            log.error("device_key_away", reason=str(error))
+            self.state.device_key_away = True
+            return None
+        self.state.device_key_away = False
+        return heartbeat
 
     async def _run_errands(self) -> None:
         """One that the store refuses holds up neither the others nor any take. Raises what says it is not there."""

@@ -20,6 +20,7 @@ from evidence_store.audit import Audit
 from evidence_store.canonical import Record
 from evidence_store.custody import Verb
 from evidence_store.database.schema import AccountRow, CustodyEventRow, InterviewRow
+from evidence_store.hsm.token import Tokens
 from evidence_store.identifiers import new_interview_id
 from evidence_store.ledger import custody_log
 from evidence_store.sealing import certificates as certs
@@ -73,6 +74,7 @@ class House:
     """The address of a PostgreSQL database; None: SQLite in the folder."""
     time_authorities: list[TimeAuthoritySetting] = field(default_factory=list)
     hsms: list[TokenSetting] = field(default_factory=list)
+    device_tokens: Tokens | None = None
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -118,7 +120,7 @@ class House:
         return Spool(self.room, limit)
 
     def device(self, name: str = "device") -> Device:
-        return load_or_enrol(self.room / name, "demo", self.store.intake.enrol)
+        return load_or_enrol(self.room / name, "demo", self.store.intake.enrol, self.device_tokens)
 
     def interview(self) -> Order:
         """A planned interview with its key, as an order for the room."""

@@ -30,7 +30,7 @@ from api.security import SecurityHeaders
 from api.settings import Secrets, Settings
 from api.web import static_files
 from evidence_store.canonical import canonical
-from evidence_store.errors import OutOfReach
+from evidence_store.errors import KeysOutOfReach, OutOfReach
 from evidence_store.sealing import certificates as certs
 from hardware.profile import Media
 from hardware.profile import RoomProfile as Profile
@@ -187,7 +187,12 @@ async def _device(settings: Settings, secrets: Secrets, room: str) -> Device:
 
     while True:
         try:
-            return await asyncio.to_thread(load_or_enrol, settings.room_folder / "device", room, enrol)
+            return await asyncio.to_thread(
+                load_or_enrol, settings.room_folder / "device", room, enrol, settings.device_tokens()
+            )
+        except KeysOutOfReach as error:
+            log.error("enrolment_waits_for_the_token", reason=str(error))
+            await asyncio.sleep(ENROL_PAUSE)
         except OutOfReach:
             log.warning("enrolment_waits_for_the_store")
             await asyncio.sleep(ENROL_PAUSE)

@@ -31,6 +31,11 @@ _WRAPS: Final = (Mechanism.AES_KEY_WRAP, Mechanism.AES_KEY_WRAP_KWP, Mechanism.A
 (PKCS #11 v3.1, 6.13.1), so a key keeps to the one that it began with, and only on the device that made it."""
 _SIGNS: Final = Mechanism.ECDSA
 _OURS: Final = {Attribute.EXTRACTABLE: False, Attribute.SENSITIVE: True}
+_OTHER_USES: Final = (
+    Attribute.ENCRYPT, Attribute.WRAP, Attribute.VERIFY, Attribute.DECRYPT, Attribute.UNWRAP, Attribute.DERIVE,
+)  # fmt: skip
+_ITS_WORD: Final = dict.fromkeys(_OTHER_USES, pkcs11.DEFAULT)
+"""What else a signing key is for is the token's to say: tpm2-pkcs11 refuses to be told."""
 _SEED: Final = {Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: False, Attribute.TOKEN: False}
 
 
@@ -162,8 +167,11 @@ class SigningKey(ec.EllipticCurvePrivateKey):
     Raises from `sign` what `Token.run` does. Nothing else that a private key could do is to be had.
     """
 
-    def __init__(self, token: Token, place: KeyPlace, public: ec.EllipticCurvePublicKey) -> None:
-        self._token, self.place, self._public = token, place, public
+    def __init__(
+        self, token: Token, place: KeyPlace, public: ec.EllipticCurvePublicKey, away: str | None = None
+    ) -> None:
+        """`away`: the code that its errors carry, where whoever meets them must know whose key it is."""
+        self._token, self.place, self._public, self._away = token, place, public, away
 
     @property
     def curve(self) -> ec.EllipticCurve:
@@ -191,7 +199,10 @@ class SigningKey(ec.EllipticCurvePrivateKey):
             key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, id=self.place.key)
             return bytes(key.sign(digest, mechanism=_SIGNS))  # type: ignore[attr-defined]
 
-        raw = self._token.run(work)
+        try:
+            raw = self._token.run(work)
+        except KeysOutOfReach as error:
+            raise KeysOutOfReach(str(error), code=self._away or error.code) from error
         half = len(raw) // 2
         signature = utils.encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
         try:
@@ -228,7 +239,7 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         return self
 
 
-def make_signing_key(token: Token, label: str) -> SigningKey:
+def make_signing_key(token: Token, label: str, away: str | None = None) -> SigningKey:
     """A new P-256 key pair in the token, durable when this returns. Raises KeysOutOfReach as `Token.run`, and
     `hsm-key-extractable`."""
     identity = secrets.token_bytes(16)
@@ -238,8 +249,8 @@ def make_signing_key(token: Token, label: str) -> SigningKey:
             KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
         )
         public, private = curve.generate_keypair(
-            id=identity, label=label, store=True, private_template=_OURS,
-            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
+            id=identity, label=label, store=True, capabilities=MechanismFlag.SIGN, public_template=_ITS_WORD,
+            private_template=_OURS | _ITS_WORD,
         )  # fmt: skip
         _refuse_extractable(private, token.label)
         return bytes(public[Attribute.EC_POINT])
@@ -247,14 +258,14 @@ def make_signing_key(token: Token, label: str) -> SigningKey:
     point = token.run(make)
     place = KeyPlace(token.label, token.serial(), identity, _SIGNS.name)
     # CKA_EC_POINT is a DER octet string (PKCS #11 v2.40, 2.3.3): 04 41 before the 65 bytes of the point.
-    return SigningKey(token, place, ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point[-65:]))
+    return SigningKey(token, place, ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point[-65:]), away)
 
 
-def signing_key(tokens: Tokens, place: KeyPlace, public: object) -> SigningKey:
+def signing_key(tokens: Tokens, place: KeyPlace, public: object, away: str | None = None) -> SigningKey:
     """A key that was made before, whose public half a certificate knows. Asks nothing of the token yet."""
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise InvalidInput("a token signs with P-256 here", code="token-key-form")
-    return SigningKey(tokens.get(place.token), place, public)
+    return SigningKey(tokens.get(place.token), place, public, away)
 
 
 def _no_use() -> NoReturn:
