@@ -28,6 +28,7 @@ from api.desk.witnesses import WitnessDesk
 from api.identity.passwords import Passwords
 from api.key_watch import KeyWatch
 from api.long_work import LongWork
+from api.processes.locked import memory
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import Alarm, CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
@@ -230,7 +231,7 @@ def build_app(settings: Settings) -> FastAPI:
         media=MediaDesk(book, store.playback),
         copies=copies,
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
-        store=StoreDesk(book),
+        store=StoreDesk(book, memory),
         clock=lambda: moment(book.clock()),
         retention=RetentionDesk(erasure),
         witnesses=witnesses,

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from api.identity.room_code import RoomCode
 from api.processes.keep_away import keep_away
+from api.processes.locked import lock_memory, memory
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.camera_page import camera_page_router
 from api.routes.room import room_routes
@@ -70,6 +71,7 @@ def main(settings: Settings) -> None:
     harden()
     die_with_parent()
     keep_away("recorder", settings)
+    lock_memory("recorder")
     take_precedence(2)
     # The sealing thread may hold the interpreter for so long (s) while a packet waits to be passed on; 5 ms by default.
     sys.setswitchinterval(0.0005)
@@ -141,7 +143,7 @@ async def run(settings: Settings) -> None:
     app = FastAPI(lifespan=life, openapi_url=None)
     app.router.routes += [
         *whip_routes(whip),
-        *room_routes(node, secrets.token("room")),
+        *room_routes(node, secrets.token("room"), memory),
         *page.routes(),
         Route("/healthz", _healthy),
     ]

@@ -127,6 +127,13 @@ CHECKS: Final[dict[str, str]] = {
 }
 """Of what is looked at before a start. None of them keeps anybody from starting."""
 
+MEMORY: Final[dict[str, str]] = {
+    "locked": "Låst: nøgler kommer aldrig på disken",
+    "no-swap": "Ikke låst, men maskinen har intet byttelager",
+    "swappable": "Ikke låst: nøgler kan komme i maskinens byttelager",
+}
+"""How memory that holds keys is kept off the disk."""
+
 ENDINGS: Final[dict[str, str]] = {
     "stopped": "Stoppet",
     "crashed": "Afbrudt og lukket bagefter",
