@@ -100,14 +100,32 @@ class KeyEncryptionKeys:
             return
         destroy(self._path(kek_id))
 
+    def forget(self, kek_id: str) -> None:
+        """Takes away the file that names a key of a token which is lost: what it wrapped is wrapped anew."""
+        self._path(kek_id + _IN_TOKEN).unlink(missing_ok=True)
+        fsync_folder(self._folder)
+
+    def lost(self) -> list[str]:
+        """Those that cannot be used now, for whatever reason. Raises Unavailable `kek-missing` where there is none."""
+        return [kek_id for kek_id in self.ids() if not self._works(kek_id)]
+
+    def _works(self, kek_id: str) -> bool:
+        try:
+            self._answers(kek_id)
+        except Unavailable:
+            return False
+        return True
+
     def answers(self) -> None:
         """Returns where every key-encryption key is there to be used now. Raises Unavailable, OutOfReach."""
         for kek_id in self.ids():
-            place = self.place(kek_id)
-            if place is None:
-                self._read(kek_id)
-            else:
-                hsm.answers(self.tokens.get(place.token), place)
+            self._answers(kek_id)
+
+    def _answers(self, kek_id: str) -> None:
+        if (place := self.place(kek_id)) is None:
+            self._read(kek_id)
+        else:
+            hsm.answers(self.tokens.get(place.token), place)
 
     def _path(self, name: str) -> Path:
         if name == FIRST:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.commands.recovery import Files, read_shares
 from api.commands.settled import Data, settled
 
 if TYPE_CHECKING:
@@ -59,6 +60,28 @@ def make(data: Data = None, to: To = None) -> None:
         typer.echo(f"{error} ({error.code}). {NOTHING_LOST}", err=True)
         raise typer.Exit(1) from None
     typer.echo(f"OK   {made} is there, and wraps what is new. Go on with vidne keys rotate.")
+
+
+@keys.command()
+def restore(data: Data = None, to: To = None, share: Files = None) -> None:
+    """Where an HSM is lost with its key: open every seed from escrow with the paper, and wrap it under a new key."""
+    from evidence_store.errors import VidneError
+    from evidence_store.keystore import Escrow
+    from evidence_store.recovery.paper import belongs, combine
+    from evidence_store.rotation import Rotation
+    from evidence_store.sealing.keys import PublicKey
+
+    settings = _settled(data)
+    try:
+        store = _opened(settings)
+        work = Rotation(store.book, store.authority, settings.store_folder / "keys", typer.echo, _token(store, to))
+        recovery = combine(read_shares(share))
+        belongs(recovery, PublicKey((settings.escrow_folder / "recovery.pub").read_bytes()))
+        count = work.restore(Escrow(settings.escrow_folder), recovery)
+    except (VidneError, OSError) as error:
+        typer.echo(f"{error}. Nothing is lost: escrow and vault are as they were. Run it again.", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"OK   {count} keys of interviews. Make a new backup of keys and database, and restart the house.")
 
 
 @keys.command()

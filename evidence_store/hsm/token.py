@@ -35,9 +35,10 @@ log = structlog.get_logger(__name__)
 _SESSION_LOST: Final = (
     said.SessionHandleInvalid, said.SessionClosed, said.UserNotLoggedIn, said.DeviceRemoved, said.TokenNotPresent,
     said.SlotIDInvalid, said.ObjectHandleInvalid, said.KeyHandleInvalid, said.DeviceError, said.GeneralError,
-    said.FunctionFailed, said.NoSuchKey,
+    said.FunctionFailed, said.NoSuchKey, said.SessionReadOnly,
 )  # fmt: skip
-"""After one of these the work is done once more, from a new session; one that was logged out sees no keys. Whatever we
+"""After one of these the work is done once more, from a new session; one that was logged out sees no keys,
+and a number of before a module began anew may be another session's now. Whatever we
 ask of a token can be asked twice: at worst a key is made that nothing names."""
 
 _SAFE: Final = "Nothing is lost, and recordings go on."

@@ -580,3 +580,43 @@ def test_29_an_hsm_that_is_away_holds_up_no_delivery_and_the_paper_opens_everyth
     assert len(house.custody(Verb.INTERVIEW_SEALED)) == 1
     assert house.findings() == {}
     house.close()
+
+
+def test_29_an_hsm_that_is_lost_with_its_key_is_replaced_from_escrow(house: House, tmp_path: Path) -> None:
+    soft = SoftHsm.create(tmp_path / "soft", "lost")
+    orders = [house.interview() for _ in range(3)]
+    before = seeds(house, orders)
+    house.close()
+    house.hsms = [soft.setting("lost")]
+    house.open()
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    escrow = Escrow(house.folder / "escrow")
+    assert rotation(house).run() == 3
+    assert refusal(lambda: rotation(house).restore(escrow, recovery)) == "keys-not-lost"
+    house.close()
+    shutil.rmtree(soft.folder / "tokens")
+    (soft.folder / "tokens").mkdir()
+    soft.add("new")
+    house.hsms = [soft.setting("new")]
+    house.open()
+    assert refusal(lambda: seeds(house, orders)) == "hsm-not-configured"
+
+    def broken_off(said: str) -> None:
+        if said.startswith("interview"):
+            raise InterruptedError
+
+    authority = house.store.authority
+    with pytest.raises(InterruptedError):
+        Rotation(
+            house.store.book, authority, keys_folder(house), broken_off, authority.kek.tokens.first
+        ).restore(escrow, recovery)  # fmt: skip
+    assert keks(house) == ["kek-2", "kek-3"]
+    assert rotation(house).restore(escrow, recovery) == 3
+    assert seeds(house, orders) == before
+    assert keks(house) == ["kek-3"]
+    assert soft.use().labels("new") == ["vidne kek-3"]
+    (told,) = house.custody(Verb.KEYS_ROTATED)[1:]
+    assert told.event.details == {"destroyed": [], "lost": ["kek-2"], "present": "kek-3", "seeds": 3}
+    assert house.findings() == {}
+    assert rotation(house).run() == 3, "and from there on as ever"
+    house.close()
