@@ -22,6 +22,7 @@ from api.web import page
 from evidence_store.errors import (
     Conflict,
     InvalidInput,
+    KeysOutOfReach,
     NotAuthenticated,
     NotFound,
     NotPermitted,
@@ -166,6 +167,18 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "unavailable": Problem(
         503, "Det kan ikke lade sig gøre lige nu", "Intet er gået tabt.", "Vent et øjeblik, og prøv igen."
     ),
+    "keys-out-of-reach": Problem(
+        503,
+        "Lagerets nøgler svarer ikke lige nu",
+        "Intet er gået tabt. Optagelser fortsætter og gemmes.",
+        "Vent et øjeblik, og prøv igen. Bliver det ved, så kontakt systemadministratoren: nøgleboksen (HSM) skal ses efter.",  # noqa: E501
+    ),
+    "device-key-away": Problem(
+        503,
+        "Rummets maskine kan ikke underskrive lige nu",
+        "Der er ikke begyndt en ny optagelse. Det, der er optaget, er sikret.",
+        "Prøv igen straks. Hjælper det ikke, så optag i et andet rum, og kontakt systemadministratoren.",
+    ),
     "ledger-vetoed": Problem(
         503,
         "Et vidne siger nej til beviskæden",
@@ -197,6 +210,7 @@ FALLBACK: Final[tuple[tuple[type[VidneError], str], ...]] = (
     (Conflict, "conflict"),
     (Refused, "conflict"),
     (Tampered, "tampered"),
+    (KeysOutOfReach, "keys-out-of-reach"),
     (Unavailable, "unavailable"),
 )
 

@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -19,6 +19,9 @@ from api.identity.room_code import new_code
 from evidence_store.durable import fsync_folder
 from evidence_store.ledger.policy import Policy
 from hardware.profile import RoomProfile, load_named_profile, load_profile, named_profiles
+
+if TYPE_CHECKING:
+    from evidence_store.hsm.token import TokenPlace, Tokens
 
 
 class TimeAuthoritySetting(BaseModel, extra="forbid"):
@@ -35,6 +38,19 @@ class TimeAuthoritySetting(BaseModel, extra="forbid"):
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
             raise ValueError("a time authority's address begins with https://, or is http:// on loopback")
         return address
+
+
+class TokenSetting(BaseModel, extra="forbid"):
+    """One PKCS#11 token: an HSM's, or a TPM's."""
+
+    module: Path = Field(description="the PKCS#11 module, a library (.so) of the token's maker")
+    token: str = Field(min_length=1, description="the token's label")
+    pin: Path = Field(description="file: the user's PIN, one line; readable by the house's user only")
+
+    def place(self) -> TokenPlace:
+        from evidence_store.hsm.token import TokenPlace
+
+        return TokenPlace(self.module, self.token, self.pin)
 
 
 class Settings(BaseSettings):
@@ -69,6 +85,12 @@ class Settings(BaseSettings):
     second_s3_keys: Path | None = Field(default=None, description="file: its access key and secret key, a line each")
     second_s3_authority: Path | None = Field(default=None, description="PEM file for its server's certificate")
     scrub_days: float = Field(default=30.0, gt=0, description="within how many days every stored copy is read once")
+    hsms: list[TokenSetting] = Field(
+        default_factory=list, description="tokens for the store's keys: new ones in the first"
+    )
+    device_token: TokenSetting | None = Field(
+        default=None, description="a token (a TPM) for the room node's signing key"
+    )
     time_authorities: list[TimeAuthoritySetting] = Field(default_factory=list, description="who stamps with their time")
     time_tolerance: float = Field(default=60.0, ge=1, description="how far a clock may be from a time stamp")
     stamps_late_after: float = Field(default=600.0, ge=1, description="how long a time stamp may be waited for")
@@ -148,6 +170,18 @@ class Settings(BaseSettings):
     def second_s3_credentials(self) -> tuple[str, str]:
         """As `s3_credentials`, of `second_s3_keys`."""
         return _two_words(self.second_s3_keys)
+
+    def tokens(self) -> Tokens:
+        """Raises InvalidInput `hsm-label`. Asks nothing of any token."""
+        from evidence_store.hsm.token import Tokens
+
+        return Tokens([each.place() for each in self.hsms])
+
+    def device_tokens(self) -> Tokens:
+        """The room node's own. Asks nothing of it."""
+        from evidence_store.hsm.token import Tokens
+
+        return Tokens([] if self.device_token is None else [self.device_token.place()])
 
     def witness_policy(self) -> Policy | None:
         """Raises OSError, InvalidInput `witness-policy`."""

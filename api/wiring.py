@@ -26,7 +26,9 @@ from api.desk.standing import standing_alarms
 from api.desk.store import StoreDesk
 from api.desk.witnesses import WitnessDesk
 from api.identity.passwords import Passwords
+from api.key_watch import KeyWatch
 from api.long_work import LongWork
+from api.processes.locked import memory
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import Alarm, CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
@@ -99,7 +101,7 @@ def open_store(settings: Settings) -> Store:
     now = datetime.datetime.now(datetime.UTC)
     folder = settings.store_folder
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    authority = load_or_create(folder / "keys", now)
+    authority = load_or_create(folder / "keys", now, settings.tokens())
     if not (settings.escrow_folder / "recovery.pub").exists():
         _make_escrow(settings)
     database = Database(settings.database_address())
@@ -131,7 +133,7 @@ def open_store(settings: Settings) -> Store:
 def ledger_key(settings: Settings) -> str:
     """The verifier key that the house's ledger is checked by, as witnesses are given it."""
     now = datetime.datetime.now(datetime.UTC)
-    return str(load_or_create(settings.store_folder / "keys", now).note_signer().verifier)
+    return str(load_or_create(settings.store_folder / "keys", now, settings.tokens()).note_signer().verifier)
 
 
 def _vaults(settings: Settings) -> Iterator[Vault]:
@@ -198,9 +200,11 @@ def build_app(settings: Settings) -> FastAPI:
     monitor = _client(settings.monitor_url, secrets.token("monitor"), timeout=10.0)
     witnesses = None if store.witnessing is None else WitnessDesk(store.witnessing)
 
+    key_watch = KeyWatch(store.authority, lambda: moment(book.clock()))
+
     def standing() -> tuple[Alarm, ...]:
         own = () if settings.demo else standing_alarms(settings.escrow_folder)
-        return (*own, *(() if witnesses is None else witnesses.alarms()))
+        return (*own, *key_watch.alarms(), *(() if witnesses is None else witnesses.alarms()))
 
     room = RoomClient(recorder, monitor, profile, accounts, book, standing)
     copies = CopyDesk(
@@ -228,7 +232,7 @@ def build_app(settings: Settings) -> FastAPI:
         media=MediaDesk(book, store.playback),
         copies=copies,
         custody=CustodyDesk(book, {camera.id: camera.label for camera in profile.cameras}),
-        store=StoreDesk(book),
+        store=StoreDesk(book, memory),
         clock=lambda: moment(book.clock()),
         retention=RetentionDesk(erasure),
         witnesses=witnesses,
@@ -251,6 +255,7 @@ def build_app(settings: Settings) -> FastAPI:
             tasks.append(asyncio.create_task(witnesses.run()))
         copies.start()
         await asyncio.to_thread(long_work.start)
+        tasks.append(asyncio.create_task(key_watch.run()))
         tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
         addresses = {each.authority.fingerprint: each.address for each in configured(settings)}
         tasks.append(asyncio.create_task(keep_stamps(store.stamps, addresses)))

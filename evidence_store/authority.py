@@ -1,9 +1,13 @@
 """The store's own keys: root, store (P-256 and ML-DSA-65), ledger (Ed25519), and the key-encryption key.
 
     <keys folder>/root.key  store.key  store-ml-dsa.key  ledger.key  kek …    private, mode 0600
+    <keys folder>/root.hsm  store.hsm                                         or which keys of a token
     <keys folder>/root.pem  store.pem  store-ml-dsa.pem  ledger.pem           certificates, to be given out
 
-Files now; an HSM takes the same places later. Nothing here ever goes into the vault, the database or a backup of them.
+Where a first start knew a token (an HSM), root and store sign in it, and never leave it: `root.hsm` and `store.hsm`
+name the keys in the place of `root.key` and `store.key`. The certificates of both are in every package, so a house
+does not change over later. PKCS #11 before 3.2 has no ML-DSA, and a ledger's notes are Ed25519: those two stay files.
+Nothing here ever goes into the vault, the database or a backup of them.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from evidence_store import domains
 from evidence_store.durable import write_durably
 from evidence_store.errors import InvalidInput
+from evidence_store.hsm import keys as hsm
+from evidence_store.hsm.token import Token, Tokens
 from evidence_store.kek import KeyEncryptionKeys
 from evidence_store.ledger.checkpoint import NoteSigner
 from evidence_store.sealing import certificates as certs
@@ -57,6 +63,13 @@ class Authority:
             if not vault.exists(name):
                 vault.put(name, certs.to_der(each))
 
+    def answers(self) -> None:
+        """Returns where the keys that may lie in tokens can be used now. Raises Unavailable, OutOfReach."""
+        self.kek.answers()
+        for key in (self.root_key, self.store_key):
+            if isinstance(key, hsm.SigningKey):
+                key.answers()
+
     def note_signer(self) -> NoteSigner:
         return NoteSigner(self.log_name, self.ledger_key)
 
@@ -85,10 +98,13 @@ class Authority:
         )
 
 
-def create(folder: Path, now: datetime.datetime) -> None:
-    """Makes all keys. A crash leaves no `root.pem`, which is written last: the next start makes them anew."""
+def create(folder: Path, now: datetime.datetime, tokens: Tokens | None = None) -> None:
+    """Makes all keys, those that can in the first token. A crash leaves no `root.pem`, which is written last: the next
+    start makes them anew. Raises OutOfReach where the token cannot."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    root_key, store_key, store_ml_dsa_key = certs.new_key(), certs.new_key(), mldsa.MLDSA65PrivateKey.generate()
+    token = None if tokens is None else tokens.first
+    root_key, store_key = _new_key(token, "root"), _new_key(token, "store")
+    store_ml_dsa_key = mldsa.MLDSA65PrivateKey.generate()
     ledger_key = ed25519.Ed25519PrivateKey.generate()
     root = certs.issue(certs.ROOT, root_key.public_key(), None, root_key, now, path_length=1)
     above = (root, root_key, now)
@@ -96,9 +112,12 @@ def create(folder: Path, now: datetime.datetime) -> None:
     for name, key in (
         ("root", root_key), ("store", store_key), ("store-ml-dsa", store_ml_dsa_key), ("ledger", ledger_key),
     ):  # fmt: skip
-        write_durably(folder / f"{name}.key", key.private_bytes(*pem))
-    if not (folder / "kek").exists():
-        KeyEncryptionKeys(folder).add()
+        if isinstance(key, hsm.SigningKey):
+            write_durably(folder / f"{name}.hsm", key.place.encode())
+        else:
+            write_durably(folder / f"{name}.key", key.private_bytes(*pem))
+    if not any(folder.glob("kek*")):
+        KeyEncryptionKeys(folder, tokens).add(token)
     write_durably(folder / "log-name", f"vidne.example/{secrets.token_hex(4)}\n".encode())
     write_durably(folder / "store.pem", certs.to_pem(certs.issue(certs.STORE, store_key.public_key(), *above)))
     write_durably(
@@ -109,10 +128,19 @@ def create(folder: Path, now: datetime.datetime) -> None:
     write_durably(folder / "root.pem", certs.to_pem(root))
 
 
-def load(folder: Path) -> Authority:
-    """Raises FileNotFoundError where there are none, InvalidInput where one is of another kind."""
+def _new_key(token: Token | None, name: str) -> ec.EllipticCurvePrivateKey:
+    return certs.new_key() if token is None else hsm.make_signing_key(token, f"{hsm.LABEL}{name}")
+
+
+def load(folder: Path, tokens: Tokens | None = None) -> Authority:
+    """Asks nothing of a token yet. Raises FileNotFoundError where there are none, InvalidInput where one is of another
+    kind, OutOfReach where one is in a token that the settings do not name."""
+    tokens = tokens or Tokens()
 
     def private(name: str) -> object:
+        if (folder / f"{name}.hsm").exists():
+            place = hsm.KeyPlace.decode((folder / f"{name}.hsm").read_bytes())
+            return hsm.signing_key(tokens, place, certificate(name).public_key())
         return serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
 
     def certificate(name: str) -> x509.Certificate:
@@ -136,12 +164,12 @@ def load(folder: Path) -> Authority:
         store_ml_dsa=certificate("store-ml-dsa"),
         ledger_key=ledger_key,
         ledger=certificate("ledger"),
-        kek=KeyEncryptionKeys(folder),
+        kek=KeyEncryptionKeys(folder, tokens),
         log_name=(folder / "log-name").read_text().strip(),
     )
 
 
-def load_or_create(folder: Path, now: datetime.datetime) -> Authority:
+def load_or_create(folder: Path, now: datetime.datetime, tokens: Tokens | None = None) -> Authority:
     if not (folder / "root.pem").exists():
-        create(folder, now)
-    return load(folder)
+        create(folder, now, tokens)
+    return load(folder, tokens)

@@ -14,6 +14,7 @@
     └── Unavailable             right request, wrong moment; nothing is lost by trying again
         ├── NoSpace             vault or spool is full
         └── OutOfReach          a part of the system does not answer
+            └── KeysOutOfReach  a token (an HSM, a TPM) that holds a key
 
 Every error carries a sentence in English for logs and tests (no names, no case numbers), and a stable `code`
 that the HTTP edge and the Danish texts are looked up by.
@@ -83,3 +84,7 @@ class NoSpace(Unavailable):
 
 class OutOfReach(Unavailable):
     code = "out-of-reach"
+
+
+class KeysOutOfReach(OutOfReach):
+    code = "keys-out-of-reach"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,21 +20,29 @@ from evidence_store.canonical import parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow, InterviewRow, KeyWrapRow
 from evidence_store.errors import Conflict, Tampered, Unavailable
-from evidence_store.keystore import hold_minting
+from evidence_store.hsm.token import Token
+from evidence_store.keystore import Escrow, hold_minting
 from evidence_store.ledger.book import Book
-from evidence_store.sealing.keys import PublicKey
+from evidence_store.sealing.keys import PrivateKey, PublicKey
 
 
 class Rotation:
     """`tell` is called after each durable step, with words for whoever watches. Raises from it are not caught."""
 
     def __init__(
-        self, book: Book, authority: Authority, folder: Path, tell: Callable[[str], None] = lambda said: None
+        self,
+        book: Book,
+        authority: Authority,
+        folder: Path,
+        tell: Callable[[str], None] = lambda said: None,
+        to: Token | None = None,
     ) -> None:
+        """`to`: the token that a new key is made in; None for a file."""
         self._book = book
         self._kek = authority.kek
         self._folder = folder
         self._tell = tell
+        self._to = to
 
     def run(self) -> int:
         """Begins a rotation, or ends one that was broken off. How many seeds the present key holds now.
@@ -56,6 +64,49 @@ class Rotation:
                 self._tell(f"{old} is destroyed")
         return count
 
+    def begin(self) -> str:
+        """Makes the new key and rewraps nothing yet. Its id. Raises Conflict `rotation-running` where one is under way
+        or was broken off; else as `run`."""
+        with self._alone():
+            if len(self._kek.ids()) > 1:
+                raise Conflict("a rotation was begun and not ended: run it to its end first", code="rotation-running")
+            self._begin()
+            return self._kek.current
+
+    def restore(self, escrow: Escrow, recovery: PrivateKey) -> int:
+        """For keys that are lost with their token: opens from escrow what they wrapped, and wraps it anew. How many
+        seeds the present key holds then. Goes on after a kill, by being run again.
+
+        Raises Conflict `keys-not-lost` where every key answers: then `run` is the road, which needs no recovery key.
+        NotFound `escrow` where a deposit is missing; CiphertextInvalid, Tampered; else as `run`.
+        """
+        with self._alone():
+            if self._book.read_only:
+                raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
+            lost = self._kek.lost()
+            if not lost:
+                raise Conflict("every key-encryption key answers: rotate instead", code="keys-not-lost")
+            if self._kek.current in lost:
+                self._tell(f"{self._kek.add(self._to)} is there, and wraps what is new")
+            for interview in self._under(lost):
+                self._rewrap(interview, lambda: escrow.recover(interview, recovery))  # noqa: B023 - called at once
+                self._tell(f"interview {interview[:8]} is under {self._kek.current}")
+            count = self._verify(self._kek.current)
+            with self._book.writing() as entry:
+                details = {"destroyed": [], "lost": lost, "present": self._kek.current, "seeds": count}
+                entry.record(CustodyEvent(Verb.KEYS_ROTATED, self._book.clock(), Actor.console(), details=details))
+            # A crash here: said, and the files that name lost keys are there still. Run again, it says so again.
+            for each in lost:
+                self._kek.forget(each)
+        return count
+
+    def _under(self, keks: Sequence[str]) -> list[str]:
+        with self._book.reading() as session:
+            query = select(KeyWrapRow.interview_id).where(
+                KeyWrapRow.kek_id.in_(keks), KeyWrapRow.wrapped_seed.is_not(None)
+            )
+            return list(session.scalars(query.order_by(KeyWrapRow.interview_id)))
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -72,7 +123,7 @@ class Rotation:
             raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
         # Nothing is begun that could not be verified: a seed that does not open is known before there are two keys.
         self._verify(self._kek.current)
-        self._tell(f"{self._kek.add()} is there, and wraps what is new")
+        self._tell(f"{self._kek.add(self._to)} is there, and wraps what is new")
 
     def _under_others(self, current: str) -> list[str]:
         with self._book.reading() as session:
@@ -81,14 +132,15 @@ class Rotation:
             )
             return list(session.scalars(query.order_by(KeyWrapRow.interview_id)))
 
-    def _rewrap(self, interview: str) -> None:
-        """One row. The old wrap stands until the new one was opened again and gave the same seed."""
+    def _rewrap(self, interview: str, opened: Callable[[], PrivateKey] | None = None) -> None:
+        """One row. The old wrap stands until the new one was opened again and gave the same seed. `opened`: the key by
+        another way than its wrap."""
         with self._book.database.writing() as session:
             wrap = session.get_one(KeyWrapRow, interview)
             if wrap.wrapped_seed is None:
                 return  # erased meanwhile
             public = _public(session, interview)
-            private = self._kek.unlock(wrap.kek_id, wrap.wrapped_seed, public)
+            private = self._kek.unlock(wrap.kek_id, wrap.wrapped_seed, public) if opened is None else opened()
             kek_id, wrapped = self._kek.lock(private)
             if self._kek.unlock(kek_id, wrapped, public) != private:
                 raise Tampered("the new wrap does not give the seed back", code="seed-mismatch")

@@ -57,16 +57,18 @@ def failing(
     clock_set: bool | None,
     delivery_trouble: str | None,
     monitored: bool,
+    device_key_away: bool = False,
 ) -> list[Record]:
     """What is not as it should be before a start: `code`, and `camera` where it is about one.
 
     `clock_set`: whether the kernel's clock follows a time service, None where that is not asked. `monitored`: whether
-    the monitor process is there.
+    the monitor process is there. `device_key_away`: whether the token that the device signs in (a TPM) does not answer.
     """
     found: list[Record] = [
         {"camera": seen.camera, "code": code} for seen in cameras if (code := seen.lost()) is not None
     ]
     others = (
+        ("device-key-away", device_key_away),
         ("spool-low", space_is_low),
         ("clock-not-set", clock_set is False),
         (delivery_trouble or "", delivery_trouble is not None),

@@ -345,6 +345,8 @@ class RecorderNode:
             found.append("test-opening-failed")
         if self._wanted is not None or (self.state is State.RECORDING and not self._is_durable(now)):
             found.append("not-durable")
+        if self.delivery.state.device_key_away:
+            found.append("device-key-away")
         if self.observed.down(now):
             found.append("watch-down")
         if self._keys is not None and not self._keys.count:

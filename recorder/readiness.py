@@ -53,6 +53,7 @@ class Readiness:
             clock_set=self.clock_set(),
             delivery_trouble=self.delivery.trouble,
             monitored=self.cameras.feed.monitored,
+            device_key_away=self.delivery.device_key_away,
         )
 
     def failed_checks(self, now_ns: int) -> list[Record]:

@@ -14,7 +14,7 @@ import structlog
 
 from evidence_store import domains
 from evidence_store.durable import fsync_folder
-from evidence_store.errors import ChainBroken, InvalidInput, NoSpace, Tampered
+from evidence_store.errors import ChainBroken, InvalidInput, NoSpace, Tampered, Unavailable
 from evidence_store.sealing import check, journal, segment
 from recorder.device import Device
 from recorder.sealer import Previous
@@ -69,7 +69,7 @@ def _recover(spool: Spool, device: Device, utc_ns: int) -> Recovery:
             continue
         try:
             closed = _close_somehow(take, spool, device, utc_ns)
-        except NoSpace:
+        except Unavailable:  # no room, or the device's token is away: tried again
             found.full = True
             found.left.append(take.take)
         except (Tampered, InvalidInput, OSError) as error:

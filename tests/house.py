@@ -14,12 +14,13 @@ from fastapi import FastAPI
 
 from api import problems
 from api.routes.intake import intake_router
-from api.settings import Settings, TimeAuthoritySetting
+from api.settings import Settings, TimeAuthoritySetting, TokenSetting
 from api.wiring import Store, open_store
 from evidence_store.audit import Audit
 from evidence_store.canonical import Record
 from evidence_store.custody import Verb
 from evidence_store.database.schema import AccountRow, CustodyEventRow, InterviewRow
+from evidence_store.hsm.token import Tokens
 from evidence_store.identifiers import new_interview_id
 from evidence_store.ledger import custody_log
 from evidence_store.sealing import certificates as certs
@@ -72,6 +73,8 @@ class House:
     database: str | None = None
     """The address of a PostgreSQL database; None: SQLite in the folder."""
     time_authorities: list[TimeAuthoritySetting] = field(default_factory=list)
+    hsms: list[TokenSetting] = field(default_factory=list)
+    device_tokens: Tokens | None = None
     store: Store = field(init=False)
     account: str = "a" * 32
 
@@ -98,7 +101,7 @@ class House:
         self.store = open_store(
             Settings(
                 data=self.folder, vault_limit=self.vault_limit, database=file, witnesses=self.witnesses,
-                time_authorities=self.time_authorities,
+                time_authorities=self.time_authorities, hsms=self.hsms,
             )
         )  # fmt: skip
 
@@ -117,7 +120,7 @@ class House:
         return Spool(self.room, limit)
 
     def device(self, name: str = "device") -> Device:
-        return load_or_enrol(self.room / name, "demo", self.store.intake.enrol)
+        return load_or_enrol(self.room / name, "demo", self.store.intake.enrol, self.device_tokens)
 
     def interview(self) -> Order:
         """A planned interview with its key, as an order for the room."""

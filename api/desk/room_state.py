@@ -47,6 +47,7 @@ def room_state(
         spool_free=described["spool_free"],
         spool_minutes=described["spool_minutes"],
         undelivered=described["undelivered"],
+        memory=described.get("memory"),
     )
 
 

@@ -11,7 +11,10 @@ from api.services import Alarm
 RECOVERY_KEY_HERE: Final = "recovery-key-here"
 """The recovery key lies beside the escrow that it opens: operations.md#the-recovery-key."""
 
-STANDING: Final = frozenset({RECOVERY_KEY_HERE})
+KEYS_AWAY: Final = "keys-out-of-reach"
+"""A key of the store cannot be used now: operations.md#an-hsm-that-does-not-answer."""
+
+STANDING: Final = frozenset({RECOVERY_KEY_HERE, KEYS_AWAY})
 
 
 def standing_alarms(escrow: Path) -> tuple[Alarm, ...]:

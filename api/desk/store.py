@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import select
@@ -19,8 +20,8 @@ PLACES: Final = {"machine": "Mappe på maskinen", "server": "Bucket på serveren
 
 
 class StoreDesk:
-    def __init__(self, book: Book) -> None:
-        self._book = book
+    def __init__(self, book: Book, memory: Callable[[], str]) -> None:
+        self._book, self._memory = book, memory
 
     def state(self) -> StoreState:
         vault = self._book.vault
@@ -35,7 +36,7 @@ class StoreDesk:
             kind, _, which = each.administrator.partition(" ")
             place = f"{PLACES.get(kind, kind)} {which}"
             vaults.append(VaultState(place, count, moment(since) if count else None))
-        return StoreState(tuple(vaults), None if row is None else _reading(row), alarms)
+        return StoreState(tuple(vaults), None if row is None else _reading(row), alarms, self._memory())
 
 
 def _reading(row: ScrubRow) -> ReadingState:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from api.processes.keep_away import keep_away
+from api.processes.locked import lock_memory
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.whep import whep_routes
 from api.settings import Secrets, Settings
@@ -29,6 +30,7 @@ def main(settings: Settings) -> None:
     harden()
     die_with_parent()
     keep_away("monitor", settings)
+    lock_memory("monitor")
     take_precedence(1)
     uvloop.run(run(settings))
 

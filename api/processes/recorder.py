@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from api.identity.room_code import RoomCode
 from api.processes.keep_away import keep_away
+from api.processes.locked import lock_memory, memory
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve, take_precedence
 from api.routes.camera_page import camera_page_router
 from api.routes.room import room_routes
@@ -30,7 +31,7 @@ from api.security import SecurityHeaders
 from api.settings import Secrets, Settings
 from api.web import static_files
 from evidence_store.canonical import canonical
-from evidence_store.errors import OutOfReach
+from evidence_store.errors import KeysOutOfReach, OutOfReach
 from evidence_store.sealing import certificates as certs
 from hardware.profile import Media
 from hardware.profile import RoomProfile as Profile
@@ -70,6 +71,7 @@ def main(settings: Settings) -> None:
     harden()
     die_with_parent()
     keep_away("recorder", settings)
+    lock_memory("recorder")
     take_precedence(2)
     # The sealing thread may hold the interpreter for so long (s) while a packet waits to be passed on; 5 ms by default.
     sys.setswitchinterval(0.0005)
@@ -141,7 +143,7 @@ async def run(settings: Settings) -> None:
     app = FastAPI(lifespan=life, openapi_url=None)
     app.router.routes += [
         *whip_routes(whip),
-        *room_routes(node, secrets.token("room")),
+        *room_routes(node, secrets.token("room"), memory),
         *page.routes(),
         Route("/healthz", _healthy),
     ]
@@ -187,7 +189,12 @@ async def _device(settings: Settings, secrets: Secrets, room: str) -> Device:
 
     while True:
         try:
-            return await asyncio.to_thread(load_or_enrol, settings.room_folder / "device", room, enrol)
+            return await asyncio.to_thread(
+                load_or_enrol, settings.room_folder / "device", room, enrol, settings.device_tokens()
+            )
+        except KeysOutOfReach as error:
+            log.error("enrolment_waits_for_the_token", reason=str(error))
+            await asyncio.sleep(ENROL_PAUSE)
         except OutOfReach:
             log.warning("enrolment_waits_for_the_store")
             await asyncio.sleep(ENROL_PAUSE)

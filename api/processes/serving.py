@@ -24,9 +24,15 @@ PR_SET_PDEATHSIG = 1
 
 def harden() -> None:
     """No core dumps, no tracing by other processes of this user, no file that others may read: clear media and keys
-    are in this memory, and what is written concerns nobody else on the machine."""
+    are in this memory, and what is written concerns nobody else on the machine.
+
+    The limit goes on to programs that this process starts, which are dumpable again. It is one byte, not none: none is
+    no limit for a core that the kernel pipes to a program (core_pattern), one byte keeps both from being made.
+    """
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    greatest = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    one = 1 if greatest == resource.RLIM_INFINITY else min(1, greatest)
+    resource.setrlimit(resource.RLIMIT_CORE, (one, one))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

@@ -15,6 +15,7 @@ import time
 import uvloop
 
 from api.processes.confine import confine
+from api.processes.locked import lock_memory
 from api.processes.serving import configure_logs, die_with_parent, harden
 from api.settings import Settings
 from hardware.profile import RoomProfile
@@ -36,6 +37,7 @@ def main(settings: Settings) -> None:
     configure_logs()
     harden()
     die_with_parent()
+    lock_memory("watch")
     yield_to_others()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     link = watch_link(settings)

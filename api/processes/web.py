@@ -10,6 +10,7 @@ import uvloop
 from fastapi import FastAPI
 
 from api.processes.keep_away import keep_away
+from api.processes.locked import lock_memory
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve
 from api.settings import Settings
 from api.wiring import build_app
@@ -26,6 +27,7 @@ def main(settings: Settings) -> None:
     harden()
     die_with_parent()
     keep_away("web", settings)
+    lock_memory("web")
     uvloop.run(serve(_application(settings), listen(settings.host, settings.port), settings))
 
 

@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from api.desk.moments import moment
+from api.processes.locked import lock_memory
 from api.processes.serving import configure_logs, die_with_parent, harden, listen, serve
 from api.processes.supervisor import SUPERVISOR
 from api.routes.carry import body_within
@@ -92,6 +93,7 @@ def run_witness(settings: Settings, logs: Sequence[NoteVerifier], name: str | No
     """Until SIGTERM or SIGINT. `logs`: to be cosigned from now on; those of before stay."""
     configure_logs()
     harden()
+    lock_memory("witness")
     if SUPERVISOR in os.environ:
         die_with_parent()
     try:

@@ -19,8 +19,8 @@ ORDER_LIMIT = 64 * 1024
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def room_routes(node: RecorderNode, token: str) -> list[Route]:
-    """`/room/state`, `/room/start`, `/room/stop`."""
+def room_routes(node: RecorderNode, token: str, memory: Callable[[], str]) -> list[Route]:
+    """`/room/state`, `/room/start`, `/room/stop`. `memory`: how this process's memory is kept out of swap."""
 
     def guarded(handler: Handler) -> Handler:
         async def guard(request: Request) -> Response:
@@ -34,7 +34,7 @@ def room_routes(node: RecorderNode, token: str) -> list[Route]:
         return guard
 
     async def state(_request: Request) -> Response:
-        return JSONResponse(node.describe())
+        return JSONResponse(node.describe() | {"memory": memory()})
 
     async def start(request: Request) -> Response:
         order = Order.decode(await body_within(request, ORDER_LIMIT))

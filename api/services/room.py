@@ -55,7 +55,8 @@ class Viewer:
 @dataclass(frozen=True, slots=True)
 class RoomState:
     """`recording_age` is the age in seconds of the newest durable tick, None when nothing is recorded. `checks` are
-    what a start would be made in spite of; `spool_minutes` how long the disk lasts at the present rate."""
+    what a start would be made in spite of; `spool_minutes` how long the disk lasts at the present rate; `memory` how
+    the recorder's is kept out of swap (`api.processes.locked.Memory`)."""
 
     room: str
     lamp: Lamp
@@ -70,6 +71,7 @@ class RoomState:
     spool_free: int | None = None
     undelivered: int = 0
     checks: tuple[Alarm, ...] = ()
+    memory: str | None = None
     spool_minutes: int | None = None
 
 

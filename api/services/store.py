@@ -42,6 +42,8 @@ class StoreState:
     vaults: tuple[VaultState, ...]
     reading: ReadingState | None = None
     alarms: tuple[StoreAlarm, ...] = ()
+    memory: str | None = None
+    """How the web application's memory, which holds keys, is kept out of swap (`api.processes.locked.Memory`)."""
 
 
 class StoreStatus(Protocol):

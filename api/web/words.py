@@ -78,6 +78,8 @@ ALARMS: Final[dict[str, str]] = {
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
     "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
+    "keys-out-of-reach": "Lagerets nøgler svarer ikke (HSM). Optagelser fortsætter og gemmes, men kan ikke ses eller forsegles, før de svarer.",  # noqa: E501
+    "device-key-away": "Rummets maskine kan ikke underskrive (TPM). En optagelse, der er i gang, fortsætter; en ny kan ikke begynde, før den svarer.",  # noqa: E501
     "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
     "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
     "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
@@ -113,6 +115,7 @@ CHECKS: Final[dict[str, str]] = {
     "picture-lost": "Der kommer ikke billede fra et kamera.",
     "audio-lost": "Der kommer ikke lyd fra en mikrofon.",
     "spool-low": "Der er ikke meget plads tilbage på rummets maskine.",
+    "device-key-away": "Rummets maskine kan ikke underskrive (TPM). Optag i et andet rum, hvis en prøve på start ikke lykkes.",  # noqa: E501
     "clock-not-set": "Maskinens ur er ikke stillet efter en tidstjeneste.",
     "monitor-away": "Monitorrummet får ikke billede lige nu.",
     "store-unavailable": "Lageret tager ikke imod lige nu. Optagelsen bliver på rummets maskine så længe.",
@@ -123,6 +126,13 @@ CHECKS: Final[dict[str, str]] = {
     "spool-unreadable": "Rummets disk kan ikke læses.",
 }
 """Of what is looked at before a start. None of them keeps anybody from starting."""
+
+MEMORY: Final[dict[str, str]] = {
+    "locked": "Låst: nøgler kommer aldrig på disken",
+    "no-swap": "Ikke låst, men maskinen har intet byttelager",
+    "swappable": "Ikke låst: nøgler kan komme i maskinens byttelager",
+}
+"""How memory that holds keys is kept off the disk."""
 
 ENDINGS: Final[dict[str, str]] = {
     "stopped": "Stoppet",

@@ -106,8 +106,17 @@ def unlock_seed(key_encryption_key: bytes, locked: bytes, public: PublicKey) -> 
     Raises Tampered when the wrap does not open or holds another interview's seed.
     """
     try:
-        private = PrivateKey(aes_key_unwrap(key_encryption_key, locked))
-    except (InvalidUnwrap, InvalidInput) as error:
+        seed = aes_key_unwrap(key_encryption_key, locked)
+    except InvalidUnwrap as error:
+        raise Tampered("locked seed does not open", code="seed-invalid") from error
+    return checked_seed(seed, public)
+
+
+def checked_seed(seed: bytes, public: PublicKey) -> PrivateKey:
+    """The private key of an unwrapped seed. Raises Tampered when it is not the public half's."""
+    try:
+        private = PrivateKey(seed)
+    except InvalidInput as error:
         raise Tampered("locked seed does not open", code="seed-invalid") from error
     if private.public_key() != public:
         raise Tampered("locked seed belongs to another public key", code="seed-mismatch")

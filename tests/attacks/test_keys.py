@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from api.desk.copies import CopyDesk
 from api.services import Account
+from api.settings import TokenSetting
 from evidence_store.custody import Verb
 from evidence_store.database.schema import AccountRow, CopyRow, InterviewRow, KeyWrapRow
 from evidence_store.erasure import Erasure
@@ -28,6 +30,7 @@ from evidence_store.sealing.keys import PrivateKey
 from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests.house import BEGAN, House, record
+from tests.soft_hsm import PIN, SoftHsm
 from tests.store.taken_in import stored
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +46,8 @@ def keys_folder(house: House) -> Path:
 
 
 def rotation(house: House) -> Rotation:
-    return Rotation(house.store.book, house.store.authority, keys_folder(house))
+    authority = house.store.authority
+    return Rotation(house.store.book, authority, keys_folder(house), to=authority.kek.tokens.first)
 
 
 def seeds(house: House, orders: list[Order]) -> list[PrivateKey]:
@@ -58,13 +62,13 @@ def wrapped_under(house: House) -> set[str]:
 # 29: rotation interrupted
 
 KILLED_AFTER = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from api.settings import Settings
 from api.wiring import open_store
 from evidence_store.rotation import Rotation
 
-store = open_store(Settings(data=Path(sys.argv[1])))
+store = open_store(Settings(data=Path(sys.argv[1]), hsms=json.loads(sys.argv[3])))
 steps = int(sys.argv[2])
 
 def tell(said):
@@ -73,50 +77,77 @@ def tell(said):
     if steps == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-Rotation(store.book, store.authority, Path(sys.argv[1]) / "store" / "keys", tell).run()
+to = store.authority.kek.tokens.first
+Rotation(store.book, store.authority, Path(sys.argv[1]) / "store" / "keys", tell, to).run()
 """
 
 
-def killed_after(folder: Path, step: int) -> bool:
+def killed_after(folder: Path, step: int, hsms: list[TokenSetting], environment: dict[str, str]) -> bool:
     """Rotates in a process that is killed after so many durable steps; False where it had fewer."""
+    named = json.dumps([each.model_dump(mode="json") for each in hsms])
     ran = subprocess.run(
-        [sys.executable, "-c", KILLED_AFTER, str(folder), str(step)], cwd=ROOT, timeout=60, capture_output=True,
-        env={"PATH": os.environ["PATH"]}, check=False,
+        [sys.executable, "-c", KILLED_AFTER, str(folder), str(step), named], cwd=ROOT, timeout=60,
+        capture_output=True, env={"PATH": os.environ["PATH"], **environment}, check=False,
     )  # fmt: skip
     assert ran.returncode in (0, -signal.SIGKILL), ran.stderr.decode()
     return ran.returncode != 0
 
 
-def test_29_rotation_killed_at_any_row_loses_no_key_and_is_ended_by_the_next(house: House, tmp_path: Path) -> None:
-    orders = [house.interview() for _ in range(4)]
+def keks(house: House) -> list[str]:
+    return house.store.authority.kek.ids()
+
+
+WAYS: dict[str, tuple[list[str], list[str], int]] = {
+    "file to file": ([], [], 4), "HSM to HSM": (["old"], ["new", "old"], 2),
+}  # fmt: skip
+"""The tokens that the settings name before a rotation, and while it runs; how many interviews there are."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_29_rotation_killed_at_any_row_loses_no_key_and_is_ended_by_the_next(way: str, tmp_path: Path) -> None:
+    before_it, while_it, many = WAYS[way]
+    soft = SoftHsm.create(tmp_path / "soft", *while_it) if while_it else None
+    house = House(tmp_path / "house", hsms=[soft.setting(each) for each in before_it] if soft else [])
+    orders = [house.interview() for _ in range(many)]
     house.deliver(record(house, house.spool(), orders[0], ticks=9))
-    before, objects = seeds(house, orders), stored(house)
+    before, objects, began = seeds(house, orders), stored(house), keks(house)
     house.close()
     step = 0
     while True:
         step += 1
         copy = tmp_path / f"killed-{step}"
         shutil.copytree(house.folder, copy)
-        if not killed_after(copy, step):
+        tokens = soft.copy(tmp_path / f"soft-{step}") if soft else None
+        hsms = [tokens.setting(each) for each in while_it] if tokens else []
+        if not killed_after(copy, step, hsms, tokens.environment() if tokens else {}):
             break
+        if tokens:
+            tokens.use()
         left = House.__new__(House)
         left.folder, left.vault_limit, left.account, left.time_authorities = copy, None, "a" * 32, []
+        left.hsms = hsms
         left.open()
         assert seeds(left, orders) == before, f"after step {step} a key is lost"
-        ended = [path.name for path in keys_folder(left).glob("kek*")] == ["kek-2"]
+        ended = keks(left) == ["kek-2"]
         later = left.interview()
-        assert rotation(left).run() == 5
+        assert rotation(left).run() == many + 1
         assert seeds(left, orders) == before
         assert left.private_key(later)
         # What was killed after its very last step was over: the next one is another.
         present, times = ("kek-3", 2) if ended else ("kek-2", 1)
-        assert [path.name for path in keys_folder(left).glob("kek*")] == [present]
+        assert keks(left) == [present]
         assert wrapped_under(left) == {present}
         assert len(left.custody(Verb.KEYS_ROTATED)) == times
         assert left.findings() == {}
         assert {name: data for name, data in stored(left).items() if name in objects} == objects
+        if tokens:
+            assert [each for each in tokens.labels("new") if "kek" in each] == [f"vidne {present}"]
+            assert not (copy / "store" / "keys" / "kek").exists()
+        if tokens and before_it:
+            assert began == ["kek-1"]
+            assert tokens.labels("old") == ["vidne root", "vidne store"], "the old key is gone from its HSM"
         left.close()
-    assert step == 1 + 4 + 3, "a new key, four rows, the attestation, the old key's end: each was tried"
+    assert step == 1 + many + 3, "a new key, each row, the attestation, the old key's end: each was tried"
 
 
 def test_29_rotation_again_and_again(house: House) -> None:
@@ -441,3 +472,150 @@ def test_28_copies_are_waited_for_before_and_removed_after(kept: Kept) -> None:
     assert list(folder.iterdir()) == []
     assert refusal(lambda: desk.stream(copy, anna)) == "copy-not-ready"
     assert refusal(lambda: desk.request(kept.id, anna, "Fremlæggelse", recipient)) == "erased"
+
+
+# The store's keys in an HSM
+
+
+def in_hsm(tmp_path: Path) -> tuple[House, SoftHsm]:
+    soft = SoftHsm.create(tmp_path / "soft", "house")
+    return House(tmp_path / "house", hsms=[soft.setting("house")]), soft
+
+
+def test_29_from_a_file_into_an_hsm_and_back_by_command(house: House, tmp_path: Path) -> None:
+    order = house.interview()
+    before = house.private_key(order)
+    house.close()
+    soft = SoftHsm.create(tmp_path / "soft", "house")
+    named = {"VIDNE_HSMS": json.dumps([soft.setting("house").model_dump(mode="json")])}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "api.cli", "keys", *arguments, "--data", str(house.folder)]
+        ran = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=60, env=soft.environment() | named, check=False
+        )
+        return f"{ran.returncode} {ran.stdout}{ran.stderr}"
+
+    assert "0 OK   kek-2 is there" in run("make")
+    assert (keys_folder(house) / "kek").exists()
+    assert "OK   1 keys" in run("rotate")
+    assert soft.use().labels("house") == ["vidne kek-2"]
+    assert not (keys_folder(house) / "kek").exists()
+    (soft.folder / "pin").write_text("00000000")
+    where = run("where")
+    assert where.startswith("1 FAIL key-encryption key kek-2, the present one: token house")
+    assert "OK   store key: a file" in where
+    assert "hsm-pin-wrong" in where
+    (soft.folder / "pin").write_text(PIN)
+    house.hsms = [soft.setting("house")]
+    house.open()
+    assert house.private_key(order) == before
+    assert Rotation(house.store.book, house.store.authority, keys_folder(house)).run() == 1
+    assert soft.use().labels("house") == []
+    assert keks(house) == ["kek-3"]
+    assert house.private_key(order) == before
+    assert rotation(house).begin() == "kek-4"
+    assert refusal(rotation(house).begin) == "rotation-running", "what was begun is ended first"
+    house.close()
+
+
+def test_28_an_erased_interview_is_gone_from_a_key_store_whose_key_is_in_an_hsm(tmp_path: Path) -> None:
+    """No object in the HSM is one interview's own: the wrapped seed is what goes, and the HSM holds what it held."""
+    house, soft = in_hsm(tmp_path)
+    gone, other = house.interview(), house.interview()
+    held = soft.labels("house")
+    assert held == ["vidne kek-1", "vidne root", "vidne store"]
+    assert sorted(path.name for path in keys_folder(house).iterdir() if path.suffix != ".pem") == [
+        "kek-1.hsm", "ledger.key", "log-name", "root.hsm", "store-ml-dsa.key", "store.hsm",
+    ]  # fmt: skip
+    spool = house.spool()
+    house.deliver(record(house, spool, gone, ticks=9))
+    assert house.store.sealing.seal(gone.interview.hex()), "CMS by the key in the HSM"
+    assert house.findings() == {}
+    before = house.private_key(other)
+    with house.store.book.database.writing() as session:
+        for each in (ANNA, BO):
+            session.add(
+                AccountRow(
+                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
+                    active=True, created_at=0,
+                )
+            )  # fmt: skip
+    erasure = Erasure(house.store.book, house.store.keys, 0, house.store.playback.forget)
+    erasure.request(gone.interview.hex(), ANNA, WHY)
+    erasure.approve(gone.interview.hex(), BO)
+    assert refusal(lambda: house.private_key(gone)) == "erased"
+    assert house.private_key(other) == before
+    assert soft.use().labels("house") == held
+    assert house.findings() == {}
+    house.close()
+
+
+def test_29_an_hsm_that_is_away_holds_up_no_delivery_and_the_paper_opens_everything(tmp_path: Path) -> None:
+    house, soft = in_hsm(tmp_path)
+    order, spool = house.interview(), house.spool()
+    take = record(house, spool, order, ticks=17)
+    before = house.private_key(order)
+    house.close()
+    away = soft.folder / "tokens"
+    away.rename(soft.folder / "away")
+    away.mkdir()
+    soft.use()
+
+    house.open()  # it starts without its HSM
+    assert refusal(lambda: house.private_key(order)) == "hsm-token-missing"
+    assert refusal(house.interview) == "hsm-token-missing"
+    house.deliver(take)
+    house.store.sealing.seal_pending()
+    with house.store.book.reading() as session:
+        assert session.get_one(InterviewRow, order.interview.hex()).state == "ended", "sealed as soon as it is back"
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    assert Escrow(house.folder / "escrow").recover(order.interview.hex(), recovery) == before
+
+    away.rmdir()
+    (soft.folder / "away").rename(away)
+    assert house.private_key(order) == before
+    house.store.sealing.seal_pending()
+    assert len(house.custody(Verb.INTERVIEW_SEALED)) == 1
+    assert house.findings() == {}
+    house.close()
+
+
+def test_29_an_hsm_that_is_lost_with_its_key_is_replaced_from_escrow(house: House, tmp_path: Path) -> None:
+    soft = SoftHsm.create(tmp_path / "soft", "lost")
+    orders = [house.interview() for _ in range(3)]
+    before = seeds(house, orders)
+    house.close()
+    house.hsms = [soft.setting("lost")]
+    house.open()
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    escrow = Escrow(house.folder / "escrow")
+    assert rotation(house).run() == 3
+    assert refusal(lambda: rotation(house).restore(escrow, recovery)) == "keys-not-lost"
+    house.close()
+    shutil.rmtree(soft.folder / "tokens")
+    (soft.folder / "tokens").mkdir()
+    soft.add("new")
+    house.hsms = [soft.setting("new")]
+    house.open()
+    assert refusal(lambda: seeds(house, orders)) == "hsm-not-configured"
+
+    def broken_off(said: str) -> None:
+        if said.startswith("interview"):
+            raise InterruptedError
+
+    authority = house.store.authority
+    with pytest.raises(InterruptedError):
+        Rotation(
+            house.store.book, authority, keys_folder(house), broken_off, authority.kek.tokens.first
+        ).restore(escrow, recovery)  # fmt: skip
+    assert keks(house) == ["kek-2", "kek-3"]
+    assert rotation(house).restore(escrow, recovery) == 3
+    assert seeds(house, orders) == before
+    assert keks(house) == ["kek-3"]
+    assert soft.use().labels("new") == ["vidne kek-3"]
+    (told,) = house.custody(Verb.KEYS_ROTATED)[1:]
+    assert told.event.details == {"destroyed": [], "lost": ["kek-2"], "present": "kek-3", "seeds": 3}
+    assert house.findings() == {}
+    assert rotation(house).run() == 3, "and from there on as ever"
+    house.close()

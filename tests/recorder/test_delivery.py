@@ -11,6 +11,9 @@ import pytest
 
 from evidence_store.custody import Verb
 from evidence_store.database.schema import DeviceRow
+from evidence_store.errors import KeysOutOfReach
+from evidence_store.kek import KeyEncryptionKeys
+from evidence_store.sealing.keys import PrivateKey
 from recorder import delivery as delivering
 from recorder.delivery import Delivery, first_tick, objects
 from recorder.recovery import recover
@@ -235,6 +238,29 @@ async def test_a_test_opening_that_fails_is_an_alarm_here_and_in_custody(house: 
     async with house.client() as client, running(house.delivery(spool, client)) as delivery:
         await until(lambda: delivery.state.test_failed == 1)
     assert [each.event.details["code"] for each in house.custody(Verb.TAKE_TEST_FAILED)] == ["seed-mismatch"]
+
+
+async def test_a_store_whose_keys_are_away_takes_everything_and_tests_it_later(
+    house: House, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, between = house.spool(), Between(house)
+    sealer = begin(house, spool, order)
+    for t in range(17):
+        sealer.write(tick(t))
+
+    def away(*_asked: object) -> PrivateKey:
+        raise KeysOutOfReach("the HSM does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(KeyEncryptionKeys, "unlock", away)
+        async with between.client() as client, running(house.delivery(spool, client)) as delivery:
+            await until(lambda: all(sealer.folder.acknowledged(each) for each in sealer.folder.segments()[:2]))
+            await until(lambda: sum(each.endswith("test-opening") for each in between.requests) > 2)
+            assert (delivery.state.trouble, delivery.state.undelivered) == (None, 0)
+            assert (delivery.state.test_opened, delivery.state.test_failed) == (0, 0)
+            patched.undo()
+            await until(lambda: delivery.state.test_opened == 1)
+    assert len(house.custody(Verb.TAKE_TESTED)) == 1
 
 
 async def test_a_recovered_take_and_a_void_number_are_delivered_and_closed(house: House, order: Order) -> None:
