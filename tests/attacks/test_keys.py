@@ -99,9 +99,7 @@ def test_29_rotation_killed_at_any_row_loses_no_key_and_is_ended_by_the_next(hou
         shutil.copytree(house.folder, copy)
         if not killed_after(copy, step):
             break
-        left = House.__new__(House)
-        left.folder, left.vault_limit, left.account, left.time_authorities = copy, None, "a" * 32, []
-        left.open()
+        left = House.again(copy)
         assert seeds(left, orders) == before, f"after step {step} a key is lost"
         ended = [path.name for path in keys_folder(left).glob("kek*")] == ["kek-2"]
         later = left.interview()

@@ -1,0 +1,174 @@
+"""Which lines hold against which attack. Each group, taken out together, has to let the attack through.
+
+A group of several lines is defence in depth: with any one of them left, another one refuses. docs/attacks.md shows the
+table; `test_defences.py` takes each group out in turn.
+"""
+
+from __future__ import annotations
+
+from tests.attacks.defence import Line
+
+Group = tuple[Line, ...]
+
+CHECK = "evidence_store/sealing/check.py"
+TICK = "evidence_store/sealing/tick.py"
+INTAKE = "evidence_store/intake.py"
+WITNESS = "evidence_store/ledger/witness.py"
+WITNESSED = "evidence_store/copies/witnessed.py"
+WITNESSING = "evidence_store/ledger/witnessing.py"
+S3 = "evidence_store/vault/s3.py"
+CANARY = "evidence_store/vault/canary.py"
+NOT_LOCKED = Line(S3, "if not _locked(found, until):")
+STAMP = "evidence_store/stamps/stamp.py"
+STAMP_AUDIT = "evidence_store/stamps/audit.py"
+SIGNATURE_OF_STAMP = Line(STAMP, "verifier.verify(parsed, imprint)")
+SIGNED_TICK = Line(CHECK, "journal.check_tick_signature(take_certificate, following, tick.signature)")
+CLOSE_AGREES = Line(CHECK, "if record[name] != value:")
+
+DEFENCES: dict[int, list[Group]] = {
+    1: [(Line("evidence_store/vault/disk.py", "if sha256 is not None and hashlib.sha256(data).digest() != sha256:"),)],
+    2: [
+        (
+            Line(CHECK, "if header.index != self.index + 1:"),
+            Line(CHECK, "if header.first_tick != self.tick + 1 or header.head != self.head:"),
+            Line(CHECK, 'if (tick.record["i"], tick.record["t"]) != (segment_index, number):'),
+            SIGNED_TICK,
+            CLOSE_AGREES,
+            Line("evidence_store/audit.py", 'if {kept.name for kept in self._book.vault.list(f"{prefix}/")} != own:'),
+        )
+    ],
+    3: [
+        (Line(TICK, "self.start_hash,", ""),),
+        (Line(TICK, 'self.segment.to_bytes(8, "big"),', ""),),
+        (Line(TICK, 'self.tick.to_bytes(8, "big"),', ""),),
+        (Line(TICK, 'self.kind.to_bytes(1, "big"),', ""),),
+        (Line(TICK, 'self.track.to_bytes(2, "big"),', ""),),
+        (Line(TICK, 'self.epoch.to_bytes(4, "big"),', ""),),
+    ],
+    4: [(CLOSE_AGREES,)],
+    5: [(Line("evidence_store/sealing/segment.py", "if len(view) - offset < size:"), SIGNED_TICK)],
+    6: [(Line(TICK, 'if commitment(salt_of(keys.salting, place), data).hex() != entry["commitment"]:'),)],
+    7: [
+        (
+            Line(
+                CHECK,
+                "certs.check_signature(certificate, domains.START_SIGNATURE, digest, journal.unb64(signatures[who]))",
+            ),
+        )
+    ],
+    8: [(Line("evidence_store/ledger/custody_log.py", "if not same:"),)],
+    9: [
+        (
+            Line(
+                WITNESS,
+                "merkle.verify_consistency(held.size, checkpoint.size, request.proof, held.root, checkpoint.root)",
+            ),
+        )
+    ],
+    10: [
+        (
+            Line("evidence_store/ledger/ledger.py", "if seen.size > self._head(session).size:"),
+            Line("evidence_store/ledger/ledger.py", "if self._root_at(session, seen.size) != seen.root:"),
+        )
+    ],
+    11: [
+        (Line(WITNESSED, "if missing:"),),
+        (Line(WITNESS, "if checkpoint.root != held.root:"),),
+    ],
+    12: [
+        (
+            Line(
+                S3,
+                "found = self.client.get_object(Bucket=self.bucket.name, Key=name, VersionId=first.id, **asked)",
+                "found = self.client.get_object(Bucket=self.bucket.name, Key=name, **asked)",
+            ),
+        ),
+        (
+            Line(S3, '"ObjectLockMode": MODE,', ""),
+            Line(S3, '"ObjectLockRetainUntilDate": until,', ""),
+            NOT_LOCKED,
+        ),
+    ],
+    13: [(Line(CANARY, "if through:"),)],
+    14: [
+        (NOT_LOCKED,),
+        (Line(CANARY, "if not victim.unharmed():"), Line(CANARY, "if through:")),
+    ],
+    15: [
+        (
+            Line("evidence_store/kept.py", "if known is not None and known.sha256 != stored.sha256:"),
+            Line("evidence_store/vault/disk.py", "if self._sha256(path) != stored.sha256:"),
+            Line("evidence_store/holdings.py", "if row is not None and row.sha256 != stored.sha256:"),
+        ),
+        (
+            Line(S3, "if first.size != stored.size or not self._is(stored, first):"),
+            Line(S3, "if checksum != base64.b64encode(sha256).decode():"),
+        ),
+    ],
+    18: [
+        (
+            Line(
+                STAMP,
+                'return [*found, "claim"] if claim is not None and claim - time > tolerance else found',
+                "return found",
+            ),
+        ),
+        (Line(STAMP_AUDIT, "if claim is not None and claim - stamp.time > self._tolerance:"),),
+        (
+            Line(
+                STAMP,
+                'found = ["store-clock"] if abs(ahead) > tolerance else []',
+                "found: list[str] = []",
+            ),
+        ),
+    ],
+    19: [
+        (SIGNATURE_OF_STAMP,),
+        (Line(STAMP, "if nonce is not None and info.nonce != nonce:"),),
+        (Line(STAMP, "_check_signer(signer)"), SIGNATURE_OF_STAMP),
+    ],
+    20: [
+        (
+            Line(
+                "evidence_store/stamps/keeper.py",
+                "late = count > 0 and now - since > self._rules.late_after",
+                "late = False",
+            ),
+        )
+    ],
+    21: [
+        (Line(STAMP_AUDIT, "if max(stamp.ends for stamp in stamps) < self._now:"),),
+        (Line("evidence_store/stamps/keeper.py", "self._want_renewals(now)"),),
+    ],
+    30: [
+        (
+            Line(
+                "evidence_store/erasure.py",
+                "entry.record(_event(Verb.ERASURE_APPROVED, now, by, row, asked.reason, details))",
+            ),
+        ),
+        (Line("evidence_store/erasure.py", "left = list(session.scalars(query))", "left: list[str] = []"),),
+    ],
+    31: [(Line(INTAKE, "device.n_highest = max(device.n_highest, number)"),)],
+    32: [(Line(WITNESSED, "if start.utc_ns < (max(times) - CLOCKS_DIFFER) * 10**9:"),)],
+    34: [
+        (
+            Line(INTAKE, 'if row.state != "open" and not known:'),
+            Line(INTAKE, 'if self._take(entry.session, enrolment, take).state != "open":'),
+        ),
+        (Line(CHECK, "if chain.durable_prefix(tail) or chain.continues_with(tail):"),),
+    ],
+    35: [
+        (Line(WITNESSING, "if each.late and each.member.id not in late:"),),
+        (Line(WITNESSING, "if session.scalars(said_no.limit(1)).first() is not None:"),),
+    ],
+    37: [
+        (
+            Line(
+                TICK,
+                "return domains.sha256(domains.COMMITMENT, salt, data)",
+                "return domains.sha256(domains.COMMITMENT, data)",
+            ),
+        )
+    ],
+}
