@@ -22,6 +22,10 @@ NOT_LOCKED = Line(S3, "if not _locked(found, until):")
 STAMP = "evidence_store/stamps/stamp.py"
 STAMP_AUDIT = "evidence_store/stamps/audit.py"
 SIGNATURE_OF_STAMP = Line(STAMP, "verifier.verify(parsed, imprint)")
+KNOWN_CAMERAS = "recorder/known_cameras.py"
+VERIFY = "evidence_store/copies/verify.py"
+RETENTION = "evidence_store/retention.py"
+OTHER_ROOT = Line(VERIFY, 'if re.sub(r"[^0-9a-f]", "", given.lower()) != found:')
 SIGNED_TICK = Line(CHECK, "journal.check_tick_signature(take_certificate, following, tick.signature)")
 CLOSE_AGREES = Line(CHECK, "if record[name] != value:")
 
@@ -105,6 +109,21 @@ DEFENCES: dict[int, list[Group]] = {
             Line(S3, "if checksum != base64.b64encode(sha256).decode():"),
         ),
     ],
+    16: [
+        (Line(TICK, "ciphertext = encryptor.update(padded) + encryptor.finalize()", "ciphertext = bytes(padded)"),),
+        (Line(INTAKE, "if device.revoked_at is not None:"),),
+        (
+            Line(
+                "evidence_store/sealed.py",
+                "summaries = [replace(each, doubtful=_doubtful(each, revoked)) for each in summaries]"
+                " if revoked else summaries",
+            ),
+        ),
+    ],
+    17: [
+        (Line("evidence_store/sealing/ratchet.py", "self._secret[:] = memoryview(derived)[2 * KEY_SIZE :]"),),
+        (Line("recorder/sealer.py", "ended.keys.forget()"),),
+    ],
     18: [
         (
             Line(
@@ -140,6 +159,79 @@ DEFENCES: dict[int, list[Group]] = {
         (Line(STAMP_AUDIT, "if max(stamp.ends for stamp in stamps) < self._now:"),),
         (Line("evidence_store/stamps/keeper.py", "self._want_renewals(now)"),),
     ],
+    22: [
+        (Line("recorder/recovery.py", "if whole < len(data) or not data:"),),
+        (
+            Line(
+                "evidence_store/sealed.py",
+                "yield Gap(take.n, None, how, begins,"
+                " next((_began(after) for after, _, _ in stretches[at + 1 :]), None))",
+            ),
+        ),
+    ],
+    23: [
+        (Line("recorder/node.py", "found.append(self._disk_trouble)"),),
+        (Line("recorder/node.py", "found.append(self.delivery.state.trouble)"),),
+        (Line("recorder/cutter.py", "events = self.refused.declaration() + events"),),
+    ],
+    24: [
+        (Line("recorder/feed_server.py", "if len(self._clients()) >= _MOST_MONITORS:"),),
+        (Line("recorder/feed_server.py", "monitor.setblocking(False)", "monitor.settimeout(0.01)"),),
+        (Line("api/routes/carry.py", "if len(data) > limit:"),),
+        (
+            Line("recorder/whip.py", "if len(body) > LIMIT:"),
+            Line("recorder/sdp.py", "if len(body) > LIMIT:"),
+        ),
+    ],
+    25: [
+        (Line("api/identity/permissions.py", "if not permitted(account.role, self.permission):"),),
+        (
+            Line(
+                "api/identity/permissions.py",
+                "await run_in_threadpool(services.custody.denied, account, self.permission, now)",
+            ),
+        ),
+        (Line("api/routes/dependencies.py", "if not least <= len(text) <= greatest:"),),
+    ],
+    26: [
+        (
+            Line(VERIFY, 'check_cms(read(self._bag, path), read(self._bag, f"{path}.p7s"), store, root)'),
+            Line(
+                VERIFY,
+                "certs.check_signature(ml_dsa, COPY_SIGNATURE, tags,"
+                ' read(self._bag, "tagmanifest-sha256.txt.mldsa65"))',
+            ),
+        )
+    ],
+    27: [
+        (
+            Line(
+                "evidence_store/copies/graph.py",
+                'return _write(picture, f"{MARK} · {look.copy_id}", look, fontsize=18, x=18, y="h-text_h-18")',
+                "return picture",
+            ),
+        ),
+        (
+            Line(
+                "api/desk/copies.py",
+                "entry.record(self._event(Verb.COPY_REQUESTED, now, actor_of(by), row, copy, details, reason))",
+            ),
+        ),
+    ],
+    28: [
+        (Line(RETENTION, "if standing.holds:"),),
+        (Line(RETENTION, "if now < keep_until(standing.ended_at, days):"),),
+        (Line(RETENTION, "if standing.requested_by == by:"),),
+        (
+            Line(
+                "evidence_store/erasure.py",
+                "wrap.wrapped_seed, wrap.erased_at, asked.done_at = None, now, now",
+                "wrap.erased_at, asked.done_at = now, now",
+            ),
+        ),
+        (Line("evidence_store/erasure.py", "self._keys.erase_escrow(interview)"),),
+    ],
+    29: [(Line("evidence_store/rotation.py", "count = self._verify(current)", "count = 0"),)],
     30: [
         (
             Line(
@@ -151,6 +243,24 @@ DEFENCES: dict[int, list[Group]] = {
     ],
     31: [(Line(INTAKE, "device.n_highest = max(device.n_highest, number)"),)],
     32: [(Line(WITNESSED, "if start.utc_ns < (max(times) - CLOCKS_DIFFER) * 10**9:"),)],
+    33: [
+        (Line(KNOWN_CAMERAS, "if found.address != known.address:"),),
+        (Line(KNOWN_CAMERAS, "if camera in self._keeping and found.fingerprint != known.fingerprint:"),),
+        (Line("recorder/node.py", "if self._known.strangers:"),),
+        (
+            Line(
+                "recorder/cameras.py",
+                "for event in self.known.connected(connection, time.time_ns()):",
+                "for event in self.known.connected(connection, time.time_ns())[:0]:",
+            ),
+        ),
+        (
+            Line(
+                "evidence_store/deliveries.py",
+                'elif event["type"] == "camera" and event.get("act") in _CAMERA_ACTS:',
+            ),
+        ),
+    ],
     34: [
         (
             Line(INTAKE, 'if row.state != "open" and not known:'),
@@ -162,6 +272,16 @@ DEFENCES: dict[int, list[Group]] = {
         (Line(WITNESSING, "if each.late and each.member.id not in late:"),),
         (Line(WITNESSING, "if session.scalars(said_no.limit(1)).first() is not None:"),),
     ],
+    36: [
+        (
+            Line(
+                "recorder/delivery.py",
+                "except (httpx.HTTPError, _AnswerError) as error:",
+                "except ZeroDivisionError as error:",
+            ),
+        ),
+        (Line("recorder/cameras.py", "self._tell(viewer_event(presence))"),),
+    ],
     37: [
         (
             Line(
@@ -171,4 +291,5 @@ DEFENCES: dict[int, list[Group]] = {
             ),
         )
     ],
+    38: [(OTHER_ROOT,), (Line(VERIFY, "if given is None:"), OTHER_ROOT)],
 }
