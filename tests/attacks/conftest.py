@@ -50,6 +50,7 @@ def place(
     monkeypatch.setattr(node, "TEND_SECONDS", 0.05)
     monkeypatch.setattr(node, "TICK_SECONDS", 0.05)
     monkeypatch.setattr(sealing_thread, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(sealing_thread, "MAX_WAITING", 12)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.02)
     monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.05)
     found = Place(tmp_path, made, *others)

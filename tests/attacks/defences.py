@@ -10,6 +10,12 @@ from tests.attacks.defence import Line
 
 Group = tuple[Line, ...]
 
+
+def written(groups: list[Group]) -> str:
+    """As docs/attacks.md writes them."""
+    return "<br>".join(" with ".join(f"`{line.file}` `{line.text}`" for line in group) for group in groups)
+
+
 CHECK = "evidence_store/sealing/check.py"
 TICK = "evidence_store/sealing/tick.py"
 INTAKE = "evidence_store/intake.py"

@@ -17,7 +17,6 @@ from evidence_store.canonical import Record, parse
 from evidence_store.custody import Verb
 from evidence_store.revoking import Revoking
 from evidence_store.sealing import journal
-from recorder import sealing_thread
 from recorder.aiortc_hooks import IceSettings
 from recorder.feed import Presence
 from recorder.feed_server import FeedServer
@@ -102,9 +101,7 @@ def test_22_kill_9_or_power_cut_mid_segment(place: Place) -> None:
 
 async def test_23_disk_full_store_down_network_cut(place: Place) -> None:
     house = place.house
-    spool, order, most = house.spool(), house.interview(), sealing_thread.MAX_WAITING
-    sealing_thread.MAX_WAITING = 6
-    place.ending.append(lambda: setattr(sealing_thread, "MAX_WAITING", most))
+    spool, order = house.spool(), house.interview()
     async with running(house, spool) as room, away(room.client) as store:
         await room.node.begin(order)
         await until(lambda: (room.node.describe()["durable_tick"] or 0) > 1)
@@ -241,7 +238,7 @@ async def test_36_api_dies_mid_interview(place: Place) -> None:
     async with running(house, spool) as room, away(room.client) as store:
         await room.node.begin(order)
         for event in ("joined", "left"):
-            room.node.cameras._told(Presence(event, house.account, "wide", time.time_ns()))  # type: ignore[arg-type]
+            room.node.cameras._told(Presence(event, house.account, "wide", time.time_ns()))
         with contextlib.suppress(TimeoutError):
             await until(lambda: room.failures or room.node.delivery.state.trouble is not None)
         assert room.failures == 0

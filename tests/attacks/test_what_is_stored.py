@@ -80,7 +80,7 @@ def test_03_segments_tracks_or_cases_swapped(place: Place) -> None:
         {"track": 1}, {"epoch": 1},
     ):  # fmt: skip
         with pytest.raises(CiphertextInvalid):
-            open_message(opened(place, take, order), dataclasses.replace(own, **other), entry, ciphertext)  # type: ignore[arg-type]
+            open_message(opened(place, take, order), dataclasses.replace(own, **other), entry, ciphertext)
 
 
 def test_04_last_n_segments_dropped(place: Place) -> None:

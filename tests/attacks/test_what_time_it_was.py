@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import time
 
+from sqlalchemy import update
+
 from api.settings import TimeAuthoritySetting
 from evidence_store.audit import Audit
 from evidence_store.custody import Verb
+from evidence_store.database.schema import StampWantRow
 from evidence_store.stamps.stamp import authority_from_pem, check, request
 from tests.attacks.defence import refused
 from tests.attacks.place import Place, expect
@@ -24,6 +27,11 @@ def stamped(place: Place) -> tuple[House, TimeAuthority]:
     authority.behind, authority.down, authority.answer = datetime.timedelta(0), False, authority.reply
     house.time_authorities = [TimeAuthoritySetting(address=authority.address, certificate=authority.pem)]
     place.reopen()
+    with house.store.book.database.writing() as session:
+        # Of what was recorded before, one start is enough to have stamped.
+        session.execute(
+            update(StampWantRow).where(StampWantRow.name.not_like("%/000001/start.json")).values(settled_at=1)
+        )
     return house, authority
 
 
@@ -84,7 +92,7 @@ async def test_21_its_certificate_expired(place: Place) -> None:
     recorded(house, house.interview())
     await ask(house, authority)
     await ask(house, authority)
-    assert {str(each["what"]) for each in obtained(house) if each["number"] == 1} >= {"start", "close", "manifest"}
+    assert "start" in {each["what"] for each in obtained(house) if each["number"] == 1}, "it is stamped again"
 
 
 def details(house: House) -> list[str]:
