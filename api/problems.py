@@ -110,6 +110,15 @@ PROBLEMS: Final[dict[str, Problem]] = {
     "room-busy": Problem(
         409, "Rummet optager allerede en anden afhøring", RECORDING_UNTOUCHED, "Stop den anden optagelse først."
     ),
+    "camera-known": Problem(
+        409, "Kameraet er det kendte", NOTHING_CHANGED, "Genindlæs siden, og se, om alarmen er væk."
+    ),
+    "camera-other": Problem(
+        409,
+        "Et andet kamera er kommet til i mellemtiden",
+        NOTHING_CHANGED,
+        "Genindlæs siden, og se igen, hvem der sender, før du godkender.",
+    ),
     "interview-unassigned": Problem(
         409,
         "Afhøringen har ikke noget journalnummer endnu",

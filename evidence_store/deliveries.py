@@ -16,6 +16,7 @@ from evidence_store.people import Person, Role
 from evidence_store.sealing.segment import Tick
 
 _LONGEST_CODE = 64
+_CAMERA_ACTS = {"enrolled": Verb.CAMERA_ENROLLED, "changed": Verb.CAMERA_CHANGED}
 
 
 def media_index(ticks: list[Tick]) -> Record:
@@ -54,6 +55,8 @@ def custody_of(
         yield event_of(Verb.OBSERVED, at, enrolment, interview, _observation(event, at) | about)
     elif event["type"] == "connection" and record["t"] > 0:
         yield event_of(Verb.RECONNECTED, at, enrolment, interview, details)
+    elif event["type"] == "camera" and event.get("act") in _CAMERA_ACTS:
+        yield event_of(_CAMERA_ACTS[event["act"]], at, enrolment, interview, details)
     elif event["type"] == "viewer":
         verb = Verb.VIEWER_JOINED if event.get("act") == "joined" else Verb.VIEWER_LEFT
         account = session.get(AccountRow, str(event.get("viewer", "")))

@@ -21,7 +21,9 @@ VIDEO_CODECS = frozenset({"h264", "h265", "vp8", "vp9", "av1"})
 AUDIO_CODECS = frozenset({"opus"})
 
 _ROOM_KEYS = frozenset({"room", "label", "house", "cameras"})
-_CAMERA_KEYS = frozenset({"id", "label", "video", "audio", "video_codec", "audio_codec", "frame_rate"})
+_CAMERA_KEYS = frozenset(
+    {"id", "label", "video", "audio", "video_codec", "audio_codec", "frame_rate", "keeps_certificate"}
+)
 FRAME_RATES = range(5, 121)
 
 
@@ -59,7 +61,8 @@ class Track:
 class Camera:
     """One WHIP publisher. A codec is what the camera is expected to send; None where it sends no such track.
 
-    `frame_rate`: pictures a second that it is set to, None where the profile does not say.
+    `frame_rate`: pictures a second that it is set to, None where the profile does not say. `keeps_certificate`: each
+    of its connections comes under the same DTLS certificate, so that another one is another sender.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Camera:
     video_codec: str | None
     audio_codec: str | None
     frame_rate: int | None = None
+    keeps_certificate: bool = False
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -155,6 +159,7 @@ def _camera(table: _Table) -> Camera:
         video_codec=table.codec("video_codec", VIDEO_CODECS, sent=video),
         audio_codec=table.codec("audio_codec", AUDIO_CODECS, sent=audio),
         frame_rate=table.frame_rate("frame_rate", sent=video),
+        keeps_certificate="keeps_certificate" in table.values and table.flag("keeps_certificate"),
     )
 
 

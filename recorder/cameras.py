@@ -20,6 +20,7 @@ from recorder.datagrams import READ_LIVE_S, DatagramReader
 from recorder.feed import Presence
 from recorder.feed_server import FeedServer
 from recorder.fragments import Codec, Heard
+from recorder.known_cameras import KnownCameras
 from recorder.peer import Connection
 from recorder.rtp import RtpPacket
 from recorder.sdp import KINDS, Kind
@@ -88,9 +89,12 @@ class Cameras:
         feed_path: Path,
         ask_key_frame: Callable[[str], None],
         tell: Callable[[Record], None],
+        known: KnownCameras,
         watch: Watch | None = None,
     ) -> None:
-        """`ask_key_frame(camera)` reaches the camera's peer. `watch` hears what the watch over content observes."""
+        """`ask_key_frame(camera)` reaches the camera's peer. `known`: what each camera is held against when it comes.
+        `watch` hears what the watch over content observes."""
+        self.known = known
         self.tracks = {entry.id: Track(entry.id, CODEC_OF[entry.kind]) for entry in entries}
         self.meters = {camera.id: Meter(camera.id) for camera in profile.cameras}
         self.feed = FeedServer(
@@ -108,10 +112,11 @@ class Cameras:
         self._watching: dict[tuple[str, str], Presence] = {}
 
     def present(self) -> list[Record]:
-        """What holds now, as events for the beginning of a take: who sends, who watches."""
+        """What holds now, as events for the beginning of a take: who sends, held against whom, and who watches."""
         connections = [meter.connection for meter in self.meters.values() if meter.connection is not None]
         return [
             *(connection_event(connection, connected=True) for connection in connections),
+            *self.known.present(),
             *map(viewer_event, self._watching.values()),
         ]
 
@@ -128,6 +133,8 @@ class Cameras:
         # Only now: what still waited in the tracks was shown to the watch under its own index.
         meter.feed = self.feed.announce(connection.camera, connection.codecs)
         self._tell(connection_event(connection, connected=True))
+        for event in self.known.connected(connection, time.time_ns()):
+            self._tell(event)
 
     def rtp(
         self, connection: Connection, kind: Kind, packets: list[RtpPacket], in_order: bool, arrival_ns: int

@@ -23,6 +23,7 @@ from recorder.cutter import Cutter
 from recorder.delivery import Delivery
 from recorder.device import Device
 from recorder.key_pool import KeyPool
+from recorder.known_cameras import KnownCameras, Marks
 from recorder.observed import Observed
 from recorder.readiness import Readiness
 from recorder.recovery import Recovery, previous_take, recover
@@ -80,7 +81,9 @@ class RecorderNode:
         self._on_failure = on_failure
         self._entries = profile.tracks()
         self.observed = Observed(self._entries, self._tell, expected=watched)
-        self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell, self.observed)
+        keeping = [camera.id for camera in profile.cameras if camera.keeps_certificate]
+        self._known = KnownCameras(spool.folder.parent / "cameras.json", keeping)
+        self.cameras = Cameras(profile, self._entries, feed_path, ask_key_frame, self._tell, self._known, self.observed)
         self._cutter = Cutter(self._entries, self.cameras, ask_key_frame)
         self.delivery = delivery(self._heartbeat)
         self.readiness = Readiness(profile, self.cameras, self.delivery.state, clock_set)
@@ -142,6 +145,8 @@ class RecorderNode:
             try:
                 self.readiness.free = await asyncio.to_thread(self._spool.free_bytes)
                 await self._mend()
+                if (known := self._known.unsaved()) is not None:
+                    await asyncio.to_thread(self._known.save, known)
             except OSError as error:
                 self.readiness.free = 0
                 log.error("spool_does_not_answer", errno=error.errno)
@@ -227,6 +232,7 @@ class RecorderNode:
         async with self._cutting:
             try:
                 self._cutter.begin([*opening, *self.cameras.present(), *self.observed.present()])
+                self._known.told()
             except Exception as error:
                 self._failed(error)
                 raise
@@ -251,6 +257,11 @@ class RecorderNode:
             self._device, self._spool, order, self._entries, before,
             monotonic_ns=monotonic_ns, utc_ns=utc_ns, boot=self._boot,
         )  # fmt: skip
+
+    def confirm_camera(self, camera: str, marks: Marks) -> None:
+        """Somebody has looked: from here on the camera is known by these marks. Raises NotFound, Conflict."""
+        for event in self._known.confirm(camera, marks, time.time_ns()):
+            self._tell(event)
 
     async def end(self, by: str | None = None) -> Closed:
         """Stops and closes the take. `by`: what the journal says of who did, None where the store hears it otherwise.
@@ -327,6 +338,8 @@ class RecorderNode:
         """Into the journal of the take that runs; between takes there is none, and a start tells what holds then."""
         if self.state is not State.IDLE:
             self._cutter.events.append(event)
+            if self.state is State.RECORDING and event["type"] == "camera":
+                self._known.told()
 
     # What the room shows
 
@@ -347,6 +360,8 @@ class RecorderNode:
             found.append("not-durable")
         if self.delivery.state.device_key_away:
             found.append("device-key-away")
+        if self._known.strangers:
+            found.append("camera-changed")
         if self.observed.down(now):
             found.append("watch-down")
         if self._keys is not None and not self._keys.count:
@@ -370,6 +385,7 @@ class RecorderNode:
             "alarms": self.alarms(now),
             "cameras": [
                 self.cameras.meters[camera.id].describe(now, self._cutter.described.get(camera.video or "", {}))
+                | {"known": self._known.describe(camera.id)}
                 | {"heard": seen.heard, "picture": seen.picture, "sound": seen.sound}
                 for camera, seen in zip(self.profile.cameras, self.readiness.seen(now), strict=True)
             ],

@@ -22,11 +22,13 @@ _MOST_EVENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class CameraProfile:
-    """A camera of the room and which media are expected of it. `video`, `audio`: track ids, or None."""
+    """A camera of the room and which media are expected of it. `video`, `audio`: track ids, or None.
+    `keeps_certificate`: whether each of its connections comes under the same DTLS certificate."""
 
     id: str
     video: str | None
     audio: str | None
+    keeps_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ def said(verb: Verb, details: Mapping[str, Any], cameras: Mapping[str, str]) -> 
         when = moment(parse_utc(str(details["time"])))
         parts.append(f"{stamped} fandtes {local_date(when)} kl. {local_time(when, seconds=True)}")
         parts += [_lower(words.danish(words.CONTRADICTED, str(each))) for each in details.get("contradicts") or ()]
+    parts += [_lower(words.danish(words.CAMERA_MARKS, str(each))) for each in details.get("differs") or ()]
     if details.get("emergency"):
         parts.append("på rummets egen side, uden lager")
     for failed in details.get("failed") or ():

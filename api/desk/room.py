@@ -8,12 +8,13 @@ from dataclasses import replace
 import httpx
 from starlette.concurrency import run_in_threadpool
 
-from api.desk.accounts import DatabaseAccounts
+from api.desk.accounts import DatabaseAccounts, actor_of
 from api.desk.moments import moment
 from api.desk.room_state import room_state
 from api.services import Account, Alarm, LiveReply, RoomState, Viewer
-from evidence_store.canonical import Record
-from evidence_store.errors import Conflict, NoSpace, OutOfReach, Refused, Unavailable, VidneError
+from evidence_store.canonical import Record, canonical
+from evidence_store.custody import CustodyEvent, Verb
+from evidence_store.errors import Conflict, NoSpace, NotFound, OutOfReach, Refused, Unavailable, VidneError
 from evidence_store.ledger.book import Book
 from evidence_store.people import Role
 from hardware.profile import RoomProfile
@@ -79,6 +80,15 @@ class RoomClient:
         closed: Record = reply.json()
         self._recording = False
         return closed
+
+    async def confirm_camera(self, camera: str, address: str | None, fingerprint: str, account: Account) -> None:
+        # A crash before custody has it: the next take says by itself what it is known by from now on.
+        await run_in_threadpool(self._book.require_entries)
+        marks = {"address": address, "fingerprint": fingerprint}
+        await self._ask("POST", f"room/cameras/{camera}", canonical(marks))
+        details = {"camera": camera, **marks}
+        event = CustodyEvent(Verb.CAMERA_CONFIRMED, self._book.clock(), actor_of(account), details=details)
+        await run_in_threadpool(self._book.record, event)
 
     async def _ask(self, method: str, path: str, body: bytes | None = None) -> httpx.Response:
         try:
@@ -164,6 +174,8 @@ def _refusal(reply: httpx.Response) -> VidneError:
         return OutOfReach("the room node answered unexpectedly", code="room-out-of-reach")
     if code == "spool-full":
         return NoSpace(detail, code=code)
+    if reply.status_code == httpx.codes.NOT_FOUND:
+        return NotFound(detail, code=code)
     if reply.status_code == httpx.codes.CONFLICT:
         return Conflict(detail, code=code)
     return Unavailable(detail, code=code) if reply.status_code >= 500 else Refused(detail, code=code)

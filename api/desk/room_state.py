@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from api.desk.moments import moment
-from api.services import Alarm, CameraState, Lamp, RoomState, Viewer
+from api.services import Alarm, CameraState, KnownCamera, Lamp, RoomState, Viewer
 from evidence_store.canonical import Record
 from hardware.profile import RoomProfile
 
@@ -58,5 +58,13 @@ def _label(camera: str | None, profile: RoomProfile) -> str | None:
 def _camera(each: dict[str, Any], profile: RoomProfile) -> CameraState:
     return CameraState(
         each["id"], profile.camera(each["id"]).label, each["connected"], each["silence"], each["bitrate"],
-        each["width"], each["height"], each["picture"], each["sound"],
+        each["width"], each["height"], each["picture"], each["sound"], _known(each.get("known")),
     )  # fmt: skip
+
+
+def _known(known: Record | None) -> KnownCamera | None:
+    if known is None:
+        return None
+    stranger = known["stranger"] and (known["stranger"]["address"], known["stranger"]["fingerprint"])
+    since = moment(int(known["since"]))
+    return KnownCamera(known["address"], known["fingerprint"], since, known["by_certificate"], stranger)

@@ -42,6 +42,7 @@ PERMISSIONS: Final[dict[str, frozenset[Role]]] = {
     "interview:erasure:request": frozenset({Role.PROSECUTOR}),
     "interview:erasure:approve": frozenset({Role.PROSECUTOR}),
     "system:status:read": frozenset({Role.ADMINISTRATOR}),
+    "system:camera:confirm": frozenset({Role.ADMINISTRATOR}),
     "system:api:describe": frozenset({Role.ADMINISTRATOR}),
 }
 

@@ -56,7 +56,8 @@ def room_profile(profile: Profile) -> RoomProfile:
     cameras = []
     for camera in profile.cameras:
         tracks = {track.media: track.id for track in camera.tracks}
-        cameras.append(CameraProfile(camera.id, tracks.get(Media.VIDEO), tracks.get(Media.AUDIO)))
+        video, audio = tracks.get(Media.VIDEO), tracks.get(Media.AUDIO)
+        cameras.append(CameraProfile(camera.id, video, audio, camera.keeps_certificate))
     return RoomProfile(profile.room, tuple(cameras))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Form, Path, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from api.identity.permissions import allow
 from api.routes.dependencies import Serviced
@@ -16,6 +16,7 @@ from evidence_store.errors import Unavailable
 
 router = APIRouter(tags=["system"])
 
+Keeper = Annotated[Account, Depends(allow("system:camera:confirm"))]
 Administrator = Annotated[Account, Depends(allow("system:status:read"))]
 
 
@@ -29,6 +30,19 @@ async def system(request: Request, services: Serviced, account: Administrator) -
     witnesses = None if services.witnesses is None else await run_in_threadpool(services.witnesses.states)
     store = await run_in_threadpool(services.store.state)
     return page(request, "system.html", state=state, accounts=accounts, store=store, witnesses=witnesses)
+
+
+@router.post("/system/kameraer/{camera}")
+async def confirm_camera(
+    services: Serviced,
+    account: Keeper,
+    camera: Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$")],
+    fingerprint: Annotated[str, Form(max_length=300)],
+    address: Annotated[str, Form(max_length=64)] = "",
+) -> Response:
+    """The sender that differs from the known camera is the camera from now on; 303 back."""
+    await services.room.confirm_camera(camera, address or None, fingerprint, account)
+    return RedirectResponse("/system", 303)
 
 
 @router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(allow("system:api:describe"))])

@@ -16,7 +16,7 @@ from api.services.custody import Custody, CustodyEvent, Holding, Keeping, Retent
 from api.services.interviews import Interview, Interviews, Receipt, ReceiptTake
 from api.services.media import Gap, Media, MediaInit, MediaSegment, MediaTake, MediaTrack, Observed, Viewing
 from api.services.people import Account, Accounts
-from api.services.room import Alarm, CameraState, Lamp, Live, LiveReply, Room, RoomState, Viewer
+from api.services.room import Alarm, CameraState, KnownCamera, Lamp, Live, LiveReply, Room, RoomState, Viewer
 from api.services.store import StoreStatus
 from api.services.surroundings import CameraName, DemoAccount, WebSettings
 
@@ -38,6 +38,7 @@ __all__ = [
     "Interview",
     "Interviews",
     "Keeping",
+    "KnownCamera",
     "Lamp",
     "Live",
     "LiveReply",

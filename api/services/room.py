@@ -21,6 +21,18 @@ class Lamp(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCamera:
+    """What a camera is known by, and since when. `by_certificate`: it keeps its certificate, so that this is held
+    against it too. `stranger`: address and fingerprint of another one that sends, or sent, in its place."""
+
+    address: str | None
+    fingerprint: str
+    since: datetime
+    by_certificate: bool = False
+    stranger: tuple[str | None, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CameraState:
     """One camera of the room profile. `bitrate` in bit/s, `silence` in seconds since its last packet. `picture` and
     `sound`: whether it came just now, None where none is expected."""
@@ -34,6 +46,7 @@ class CameraState:
     height: int | None = None
     picture: bool | None = None
     sound: bool | None = None
+    known: KnownCamera | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,11 @@ class RoomState:
 class Room(Protocol):
     async def state(self) -> RoomState:
         """Raises OutOfReach when the room node does not answer: then nobody may believe the last answer."""
+        ...
+
+    async def confirm_camera(self, camera: str, address: str | None, fingerprint: str, account: Account) -> None:
+        """From here on the camera is known by these. Raises NotFound `camera-known`, Conflict `camera-other`,
+        OutOfReach."""
         ...
 
 

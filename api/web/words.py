@@ -57,6 +57,7 @@ ALARMS: Final[dict[str, str]] = {
     "wrong-frame-rate": "Kameraet sender et forkert antal billeder i sekundet.",
     "picture-unreadable": "Billedet kan ikke læses.",
     "clock-off": "Kameraets ur går forkert.",
+    "camera-changed": "Et kamera er et andet, end rummet kender, eller er flyttet. Optagelsen fortsætter. Se efter, om det er det rette kamera, og kontakt systemadministratoren.",  # noqa: E501
     "watch-down": "Overvågningen af billede og lyd svarer ikke. Optagelsen fortsætter; hold selv øje med billede og lyd.",  # noqa: E501
     "spool-low": "Der er snart ikke mere plads på rummets maskine.",
     "spool-full": "Rummets disk er fuld. Det, der er optaget indtil nu, er forseglet. Der optages ikke mere, før der er plads.",  # noqa: E501
@@ -198,6 +199,9 @@ VERBS: Final[dict[str, str]] = {
     Verb.STAMP_REFUSED: "Tidsstempel afvist",
     Verb.STAMPS_LATE: "Tidsstempler er forsinket",
     Verb.STAMPS_CAUGHT_UP: "Tidsstempler er indhentet",
+    Verb.CAMERA_ENROLLED: "Kamera kendt fra nu af",
+    Verb.CAMERA_CHANGED: "Kamera er et andet end det kendte, eller er flyttet",
+    Verb.CAMERA_CONFIRMED: "Andet kamera godkendt",
     Verb.DEVICE_ENROLLED: "Rummets maskine tilmeldt",
     Verb.VAULT_OBJECT_MENDED: "Beskadiget kopi i lageret genskabt fra den anden",
     Verb.VAULT_OBJECT_LOST: "Ingen kopi i lageret kan læses",
@@ -223,6 +227,9 @@ VERBS: Final[dict[str, str]] = {
     Verb.ACCOUNT_SIGNED_OUT: "Logget ud",
     Verb.ACCOUNT_SIGN_IN_FAILED: "Mislykket forsøg på at logge ind",
 }
+
+CAMERA_MARKS: Final[dict[str, str]] = {"address": "Anden adresse", "fingerprint": "Andet certifikat"}
+"""What of a camera differs from what it is known by."""
 
 MACHINES: Final[dict[str, str]] = {
     "store": "Lageret",

@@ -26,6 +26,7 @@ from api.services import (
     Holding,
     Interview,
     Keeping,
+    KnownCamera,
     Lamp,
     LiveReply,
     MediaInit,
@@ -120,6 +121,13 @@ class FakeRoom:
     reachable: bool = True
     alarms: tuple[Alarm, ...] = ()
     viewers: tuple[Viewer, ...] = ()
+    known: KnownCamera | None = None
+    confirmed: list[tuple[str, str | None, str]] = field(default_factory=list)
+
+    async def confirm_camera(self, camera: str, address: str | None, fingerprint: str, account: Account) -> None:
+        if self.known is None or self.known.stranger != (address, fingerprint):
+            raise Conflict("another sender came meanwhile", code="camera-other")
+        self.confirmed.append((camera, address, fingerprint))
 
     def checks(self) -> tuple[Alarm, ...]:
         failing = self.interview is None and not self.connected
@@ -137,7 +145,7 @@ class FakeRoom:
             take=self.take if self.interview else None,
             recording_age=0.2 if self.interview else None,
             cameras=(
-                CameraState("wide", "Hele rummet", True, 0.02, 4_200_000, 1920, 1080),
+                CameraState("wide", "Hele rummet", True, 0.02, 4_200_000, 1920, 1080, known=self.known),
                 CameraState("close", "Nær", self.connected, 0.03 if self.connected else 41.0, 3_900_000, 1920, 1080),
             ),
             viewers=self.viewers,

@@ -58,6 +58,7 @@ EXPECTED: dict[tuple[str, str], set[Role]] = {
     ("GET", "/kopier/{copy_id}/tilstand"): {P},
     ("GET", "/kopier/{copy_id}/hent"): {P},
     ("GET", "/system"): {A},
+    ("POST", "/system/kameraer/{camera}"): {A},
     ("GET", "/openapi.json"): {A},
 }
 
@@ -115,7 +116,8 @@ def test_an_unknown_permission_is_nobodys() -> None:
 
 def test_the_administrator_holds_nothing_of_a_case() -> None:
     held = {name for name in PERMISSIONS if permitted(Role.ADMINISTRATOR, name)}
-    assert held == {"account:session:use", "room:state:read", "system:status:read", "system:api:describe"}
+    own = {"system:status:read", "system:camera:confirm", "system:api:describe"}
+    assert held == {"account:session:use", "room:state:read", *own}
 
 
 @pytest.mark.parametrize("role", [None, *Role], ids=str)

@@ -123,10 +123,7 @@ def test_29_rotation_killed_at_any_row_loses_no_key_and_is_ended_by_the_next(way
             break
         if tokens:
             tokens.use()
-        left = House.__new__(House)
-        left.folder, left.vault_limit, left.account, left.time_authorities = copy, None, "a" * 32, []
-        left.hsms = hsms
-        left.open()
+        left = House.again(copy, hsms)
         assert seeds(left, orders) == before, f"after step {step} a key is lost"
         ended = keks(left) == ["kek-2"]
         later = left.interview()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import time
 
 import pytest
 
 from evidence_store.errors import CiphertextInvalid
 from evidence_store.sealing.ratchet import Ratchet, SegmentKeys
 from evidence_store.sealing.tick import Kind, Message, Place, SealedMessage, open_message, seal_message
-from recorder.peer import Connection
 from recorder.spool import Spool
 from recorder.take import Order
 from tests.house import House
-from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
 
 START = bytes(range(32))
 CLEAR = b"what the child said" * 20
@@ -77,19 +73,3 @@ def test_a_leaked_clip_is_not_confirmed_by_what_is_stored(house: House, spool: S
     again = [sealed(place, seed).entry for seed in (1, 2) for place in (PLACE, Place(START, 0, 4, Kind.MEDIA, 0, 0))]
     for name in ("commitment", "hash"):
         assert len({each[name] for each in again}) == 4, "the same clip twice must not look the same"
-
-
-async def test_another_senders_fingerprint_and_address_are_in_the_evidence(
-    house: House, spool: Spool, order: Order
-) -> None:
-    """A stolen token injects another picture: whose it was cannot be hidden."""
-    async with running(house, spool) as room:
-        await room.node.begin(order)
-        stranger = Connection("c2", "wide", "sha-256 66:66", "10.6.6.6:666", {})
-        room.node.cameras.connected(stranger)
-        room.node.cameras.meters["wide"].heard_ns = time.monotonic_ns()
-        await room.node.end()
-    (take,) = spool.takes()
-    events = [event for each in walk(house, take, order).ticks for event in each["events"]]
-    seen = [(each["fingerprint"], each["address"]) for each in events if each["type"] == "connection"]
-    assert seen == [("sha-256 AB", "127.0.0.1:5000"), ("sha-256 66:66", "10.6.6.6:666")]

@@ -18,7 +18,6 @@ from sqlalchemy import delete, select, update
 from evidence_store.copies.package import prepare
 from evidence_store.copies.source import CopySource
 from evidence_store.copies.verify import Anchors, verify
-from evidence_store.copies.witnessed import check_began
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import (
     AlarmRow,
@@ -31,16 +30,12 @@ from evidence_store.database.schema import (
     VaultObjectRow,
     WitnessRow,
 )
-from evidence_store.errors import ChainBroken, Unavailable
+from evidence_store.errors import Unavailable
 from evidence_store.ledger import custody_log, merkle
-from evidence_store.ledger.checkpoint import Checkpoint, Note, NoteVerifier
 from evidence_store.ledger.policy import State
 from evidence_store.ledger.proof import Proof
-from evidence_store.ledger.witness import AddCheckpoint
-from evidence_store.sealing.check import check_start
 from evidence_store.sealing.journal import Ending
 from evidence_store.sealing.keys import PrivateKey
-from recorder.sealer import Tick
 from tests.copies.conftest import Script, Store, source_of
 from tests.house import BEGAN, House, begin, record, tick
 from tests.witnesses import WitnessProcess, ask, witnessed
@@ -104,26 +99,6 @@ def rewrite(house: House) -> None:
     shutil.rmtree(house.vault / "ledger")
     for event in events:
         book.record(event)
-
-
-async def test_09_a_log_rewritten_and_signed_anew_is_vetoed_by_the_witness(
-    house: House, witness: WitnessProcess
-) -> None:
-    witnessed(house, [witness])
-    act(house, 5)
-    await ask(house)
-    assert (state(house), covered(house)) == (State.COVERED, 5)
-    rewrite(house)
-    house.close()
-    house.open()
-    assert house.findings() == {}, "nothing in the house contradicts it"
-    act(house)
-    await ask(house)
-    assert state(house) is State.VETOED
-    assert refused(house) == "ledger-vetoed"
-    assert alarms(house) == ["witness-veto"]
-    (known,) = witness.state().json()["logs"]
-    assert (known["size"], known["refusal"]["code"], known["refusal"]["stands"]) == (5, "consistency-proof", True)
 
 
 async def test_10_yesterdays_database_with_yesterdays_vault_is_vetoed_before_anything_is_entered(
@@ -246,30 +221,6 @@ async def test_35_one_witness_of_two_that_says_no_is_enough(
         second.kill()
 
 
-async def test_32_a_start_that_claims_a_time_before_the_checkpoint_in_it_is_found(
-    house: House, witness: WitnessProcess
-) -> None:
-    """A recording made now and dated back, by a recorder that takes its orders from the store as it should."""
-    witnessed(house, [witness])
-    act(house)
-    await ask(house)
-    assert house.store.witnessing is not None
-    with house.store.book.reading() as session:
-        note = house.store.witnessing.note_for_start(session) or b""
-    order, spool, cosigned = house.interview(), house.spool(), witness.key.time_of(Note.parse(note)) or 0
-    for claimed, true in ((cosigned + 5, True), (cosigned - 299, True), (cosigned - 3600, False)):
-        sealer = begin(house, spool, dataclasses.replace(order, checkpoint=note.decode()), began=claimed * 10**9)
-        start = check_start((sealer.folder.path / "start.json").read_bytes(), house.store.authority.root)
-        if true:
-            assert check_began({"take-001": start}, [witness.key]).startswith("take-001 began after 20")
-        else:
-            with pytest.raises(ChainBroken) as caught:
-                check_began({"take-001": start}, [witness.key])
-            assert caught.value.code == "start-backdated"
-        sealer.write(tick(0))
-        sealer.close(Tick([], [], 10**9, (claimed + 1) * 10**9))
-
-
 # Two views of one ledger, shown to two parties
 
 
@@ -294,34 +245,6 @@ def package(source: CopySource, cosign: Callable[[bytes], bytes], folder: Path) 
 def _with(proof: bytes, cosign: Callable[[bytes], bytes]) -> bytes:
     parsed = Proof.parse(proof)
     return dataclasses.replace(parsed, checkpoint=cosign(parsed.checkpoint)).write()
-
-
-def test_11_of_two_views_shown_to_two_parties_the_witness_stands_for_one(
-    witness: WitnessProcess, tmp_path: Path
-) -> None:
-    """Same keys, same size, same interview; other nonces, so another root. Each package is whole by itself."""
-    store = Store(interview_key=PrivateKey.generate())
-    views = [source_of(store, [Script(3, {}, [], how=Ending.VOID)], UNUSED) for _ in range(2)]
-    notes = [view.checkpoint or b"" for view in views]
-    origin = Checkpoint.parse(Note.parse(notes[0]).text).origin
-    witness.start(NoteVerifier(origin, store.ledger_key.public_key().public_bytes_raw()))
-    line = witness.post(AddCheckpoint(0, (), notes[0]))
-    assert line.status_code == 200
-    assert witness.post(AddCheckpoint(4, (), notes[1])).status_code == 409
-    shown = package(views[0], lambda note: note + line.content, tmp_path / "one")
-    hidden = package(views[1], lambda note: note, tmp_path / "two")
-    pasted = package(views[1], lambda note: note + line.content, tmp_path / "three")
-    anchors = Anchors(store.fingerprint, witnesses=(witness.key,))
-    report = verify(shown, anchors)
-    assert report.ok, report.failures
-    (said,) = [each.detail for each in report.checks if each.name == "witnesses"]
-    assert said.startswith("prosecution.example/w1 covers 4 of 4 entries, up to size 4, cosigned 20")
-    for tar, words in (
-        (hidden, "cosignatures are missing on 4 of 4 custody entries"),
-        (pasted, "cosignature is wrong"),
-    ):
-        assert verify(tar, Anchors(store.fingerprint)).ok, "without the witness's key nothing is amiss"
-        assert [(each.name, words in each.detail) for each in verify(tar, anchors).failures] == [("witnesses", True)]
 
 
 def test_11_a_package_with_two_histories_of_one_size_is_refused(tmp_path: Path) -> None:

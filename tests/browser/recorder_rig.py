@@ -22,6 +22,7 @@ from monitor_room.node import MonitorNode, MonitorSettings
 from recorder.aiortc_hooks import IceSettings
 from recorder.cameras import Cameras
 from recorder.fragments import Event, Fragment
+from recorder.known_cameras import KnownCameras
 from recorder.ticker import CameraProfile, RoomProfile, describe_init
 from recorder.whip import WhipEndpoint
 from tests.browser.serving import serving
@@ -124,6 +125,7 @@ def recording(folder: Path) -> Iterator[Recording]:
         folder / "feed",
         lambda camera: whip.key_frame(camera),
         lambda event: made.told(event),
+        KnownCameras(folder / "cameras.json"),
     )
     whip = WhipEndpoint(base_url="", token_of={"wide": TOKEN}.get, sink=cameras, ice=IceSettings())
 

@@ -120,7 +120,7 @@ def seal(house: House, script: Script) -> tuple[TakeSource, TakeSummary]:
     ratchet, head = Ratchet(digest, bytearray(secret)), digest
     files: list[bytes] = []
     hashes: list[bytes] = []
-    ticks = _ticks(script)
+    ticks = ticks_of(script)
     for first in range(0, len(ticks), TICKS_A_SEGMENT):
         keys = ratchet.next_segment()
         header = segment.Header(digest, keys.index, first, head)
@@ -147,7 +147,8 @@ def seal(house: House, script: Script) -> tuple[TakeSource, TakeSummary]:
     return source, _summary(close, digest, len(files), len(ticks))
 
 
-def _ticks(script: Script) -> list[tuple[list[Message], list[Record]]]:
+def ticks_of(script: Script) -> list[tuple[list[Message], list[Record]]]:
+    """Messages and events of each quarter second."""
     seconds = max(
         film.fragments[-1].end / track.timescale for track in script.tracks for film in (script.films[track.index],)
     )
@@ -308,5 +309,5 @@ def clear_track(source: CopySource, position: int, track: int) -> bytes:
     films = whole_interview()[position]
     start = check_start(take.start, source.certificates.root)
     assert start.take == films.number
-    wanted = [m.data for messages, _ in _ticks(films) for m in messages if m.track == track]
+    wanted = [m.data for messages, _ in ticks_of(films) for m in messages if m.track == track]
     return b"".join(wanted)

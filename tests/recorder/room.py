@@ -20,11 +20,11 @@ PROFILE = RoomProfile("demo", (CameraProfile("wide", "wide-video", "wide-audio")
 class Room:
     """A node whose one camera is said to send; its media does not matter here."""
 
-    def __init__(self, house: House, spool: Spool, keys: KeyPool | None = None) -> None:
+    def __init__(self, house: House, spool: Spool, keys: KeyPool | None, profile: RoomProfile) -> None:
         self.failures = 0
         self.client = house.client()
         self.node = RecorderNode(
-            PROFILE, house.device(), spool, house.room / "feed", lambda _heartbeat: house.delivery(spool, self.client),
+            profile, house.device(), spool, house.room / "feed", lambda _heartbeat: house.delivery(spool, self.client),
             lambda _camera: None, boot="boot", keys=keys, on_failure=self._failed,
         )  # fmt: skip
 
@@ -38,8 +38,10 @@ class Room:
 
 
 @asynccontextmanager
-async def running(house: House, spool: Spool, keys: KeyPool | None = None) -> AsyncIterator[Room]:
-    room = Room(house, spool, keys)
+async def running(
+    house: House, spool: Spool, keys: KeyPool | None = None, profile: RoomProfile = PROFILE
+) -> AsyncIterator[Room]:
+    room = Room(house, spool, keys, profile)
     await room.node.start()
     room.camera_sends()
     try:

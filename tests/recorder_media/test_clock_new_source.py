@@ -9,6 +9,7 @@ import pytest
 from evidence_store.canonical import Record
 from recorder.cameras import Cameras
 from recorder.fragments import Cut
+from recorder.known_cameras import KnownCameras
 from recorder.peer import Connection
 from recorder.rtp import HEADER
 from recorder.sdp import Codec, Kind
@@ -49,7 +50,8 @@ class Sender:
 @pytest.mark.parametrize("sequence", [65_500, 100, 33_000], ids=["far_ahead", "just_behind", "half_way"])
 def test_another_source(tmp_path: Path, sequence: int) -> None:
     told: list[Record] = []
-    cameras = Cameras(PROFILE, PROFILE.tracks(), tmp_path / "feed", lambda _camera: None, told.append)
+    known = KnownCameras(tmp_path / "cameras.json")
+    cameras = Cameras(PROFILE, PROFILE.tracks(), tmp_path / "feed", lambda _camera: None, told.append, known)
     track: Track = cameras.tracks["wide-video"]
     cameras.connected(CONNECTION)
     began_ns = 100 * 10**9

@@ -55,18 +55,25 @@ def script(house: House, bag: Path, fingerprint: str) -> tuple[int, str]:
 
 async def copied(house: House, order: Order, folder: Path) -> Path:
     """A copy of the interview by the desk, opened and unpacked."""
-    store, key = house.store, pyrage.x25519.Identity.generate()
+    key = pyrage.x25519.Identity.generate()
+    age_file = await sealed_copy(house, order, folder, str(key.to_public()))
+    unpacked(age_file, key, folder)
+    return folder / f"vidne-kopi-{age_file.name.partition('.')[0]}"
+
+
+async def sealed_copy(house: House, order: Order, folder: Path, recipient: str) -> Path:
+    """The age file that the desk makes for whoever holds the key of `recipient`."""
+    store = house.store
     desk = CopyDesk(store.book, store.authority, store.keys, folder / "copies", "Børnehus", lambda: False)
     desk.start()
     try:
         by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
-        copy = desk.request(order.interview.hex(), by, "Til prøve", str(key.to_public()))
+        copy = desk.request(order.interview.hex(), by, "Til prøve", recipient)
         await until(lambda: desk.status(copy).state in (CopyState.READY, CopyState.FAILED), 60)
         assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
     finally:
         desk.stop()
-    unpacked(folder / "copies" / f"{copy}.tar.age", key, folder)
-    return folder / f"vidne-kopi-{copy}"
+    return folder / "copies" / f"{copy}.tar.age"
 
 
 async def test_a_copy_carries_every_stamp_of_its_interview_and_no_other(

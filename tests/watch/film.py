@@ -19,6 +19,7 @@ from av.bitstream import BitStreamFilterContext
 
 from evidence_store.canonical import Record
 from recorder.cameras import Cameras
+from recorder.known_cameras import KnownCameras
 from recorder.observed import Observed
 from recorder.peer import Connection
 from recorder.rtp import HEADER, RtpPacket
@@ -179,7 +180,8 @@ async def room(folder: Path, frame_rate: int | None = 30) -> AsyncIterator[Room]
         entries, made.tell, expected=True, monotonic=lambda: made.now_ns, utc=lambda: made.now_ns + UTC_AHEAD
     )
     path = folder / "feed"
-    made.cameras = Cameras(ROOM, entries, path, lambda _camera: None, made.tell, made.observed)
+    known = KnownCameras(folder / "cameras.json")
+    made.cameras = Cameras(ROOM, entries, path, lambda _camera: None, made.tell, known, made.observed)
     await made.cameras.feed.start()
     expected = [Expected("wide", ("video", "audio"), frame_rate)]
     made.link = WatchLink(path, lambda tell: ContentWatch(expected, tell), monotonic=lambda: made.now_ns)
