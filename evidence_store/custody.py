@@ -52,6 +52,7 @@ class Verb(StrEnum):
     ERASURE_WITHDRAWN = "interview:erasure:withdrawn"
     ERASURE_APPROVED = "interview:erasure:approved"
     INTERVIEW_ERASED = "interview:erased"
+    ERASURE_SETTLED = "interview:erasure:settled"
     TAKE_STARTED = "recording:take:started"
     TAKE_TESTED = "recording:take:tested"
     TAKE_TEST_FAILED = "recording:take:test-failed"

@@ -11,7 +11,10 @@ from api.services import Alarm
 RECOVERY_KEY_HERE: Final = "recovery-key-here"
 """The recovery key lies beside the escrow that it opens: operations.md#the-recovery-key."""
 
-STANDING: Final = frozenset({RECOVERY_KEY_HERE})
+LONG_WORK_DOWN: Final = "long-work-down"
+"""What is under way is not remembered over a restart: `api.long_work`."""
+
+STANDING: Final = frozenset({RECOVERY_KEY_HERE, LONG_WORK_DOWN})
 
 
 def standing_alarms(escrow: Path) -> tuple[Alarm, ...]:

@@ -78,6 +78,7 @@ ALARMS: Final[dict[str, str]] = {
     "store-refuses": "Lageret afviser noget af optagelsen. Den bliver liggende på rummets maskine.",
     "store-holds-something-else": "Lageret har noget andet end det afleverede. Kontakt den beviskædeansvarlige.",
     "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
+    "long-work-down": "Baggrundsarbejdet huskes ikke over en genstart. Det udføres stadig; kontakt driften.",
     "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
     "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
     "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
@@ -173,6 +174,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.ERASURE_WITHDRAWN: "Sletteindstilling trukket tilbage",
     Verb.ERASURE_APPROVED: "Sletning godkendt",
     Verb.INTERVIEW_ERASED: "Slettet: nøglen er tilintetgjort",
+    Verb.ERASURE_SETTLED: "Databasens log er tømt for den slettede nøgle",
     Verb.TAKE_STARTED: "Optagelse begyndt",
     Verb.TAKE_TESTED: "Prøve af optagelsen åbnet og kontrolleret",
     Verb.TAKE_TEST_FAILED: "Prøve af optagelsen kunne ikke åbnes",

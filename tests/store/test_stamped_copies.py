@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import subprocess
@@ -27,7 +28,7 @@ from evidence_store.stamps.collected import stamps_of
 from evidence_store.stamps.stamp import request
 from recorder.spool import TakeFolder
 from recorder.take import Order
-from tests.house import House, until
+from tests.house import House
 from tests.stamping import DAY_NS, ask, quiet, recorded, stamped_house
 from tests.time_authority import TimeAuthority
 
@@ -57,14 +58,10 @@ async def copied(house: House, order: Order, folder: Path) -> Path:
     """A copy of the interview by the desk, opened and unpacked."""
     store, key = house.store, pyrage.x25519.Identity.generate()
     desk = CopyDesk(store.book, store.authority, store.keys, folder / "copies", "Børnehus", lambda: False)
-    desk.start()
-    try:
-        by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
-        copy = desk.request(order.interview.hex(), by, "Til prøve", str(key.to_public()))
-        await until(lambda: desk.status(copy).state in (CopyState.READY, CopyState.FAILED), 60)
-        assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
-    finally:
-        desk.stop()
+    by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
+    copy = desk.request(order.interview.hex(), by, "Til prøve", str(key.to_public()))
+    await asyncio.to_thread(desk.make_next)
+    assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
     unpacked(folder / "copies" / f"{copy}.tar.age", key, folder)
     return folder / f"vidne-kopi-{copy}"
 
