@@ -207,7 +207,9 @@ class LongWork:
             DBOS.destroy(destroy_registry=True)
 
     def _register(self) -> None:
-        step = DBOS.step(name="portion")(self._portion)
+        @DBOS.step(name="portion")
+        def step(name: str) -> bool:
+            return self._portion(name)
 
         @DBOS.workflow(name="long-work")
         def work(name: str) -> None:

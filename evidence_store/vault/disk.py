@@ -110,14 +110,14 @@ class DiskVault:
     def exists(self, name: str) -> bool:
         return self._path(name).is_file()
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         check_prefix(prefix)
         folder = self._objects / prefix.rpartition("/")[0]
-        found = [path for path in folder.rglob("*") if path.is_file()]
         # By name, not by path: a path sorts its parts one by one.
-        names = sorted((path.relative_to(self._objects).as_posix(), path) for path in found)
-        for name, path in names:
-            if name.startswith(prefix):
+        names = sorted(path.relative_to(self._objects).as_posix() for path in folder.rglob("*"))
+        for name in names:
+            # Folders are told from objects last: that asks the disk for each.
+            if name.startswith(prefix) and name > after and (path := self._objects / name).is_file():
                 yield ListedObject(name, path.stat().st_size)
 
     def sweep(self) -> int:

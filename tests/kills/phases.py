@@ -135,13 +135,15 @@ class Phases:
         return await self._again("replicate", self._while_it_lives(everything.exists), brought.exists)
 
     async def _stamp(self) -> tuple[bool, float]:
-        """The authority is reached again; the process dies at or after one of the answers that it then gives."""
+        """The authority is reached again; the process dies at or after one of the answers that it then gives: start,
+        minute and close of a take wait for it at the least."""
+        await self._client.deliver(self._client.record())
         asked = len(self._authority.asked)
         await self._lives.kill()
         self._authority.down = False
         await self._lives.begin()
-        which = asked + self._dice.randrange(1, 4)
-        few = self._while_it_lives(lambda: len(self._authority.asked) > which + 1)
+        which = asked + self._dice.randrange(1, 3)
+        few = self._while_it_lives(lambda: len(self._authority.asked) > which)
         return await self._again("stamp", few, lambda: len(self._authority.asked) >= which)
 
     async def _while_it_lives(self, true: Callable[[], bool]) -> None:
