@@ -178,8 +178,11 @@ class DiskVault:
             os.close(fd)
 
     def _make_folders(self, path: Path) -> None:
+        own = [folder for folder in path.parents if folder.is_relative_to(self._objects)]
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Never the vault's own folder: where its disk was taken away, another vault would seem to lie there.
+            for folder in own[-2::-1]:
+                folder.mkdir(exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise Conflict("an object has the name of this one's folder", code="object-exists") from None
 
