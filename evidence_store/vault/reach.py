@@ -34,14 +34,14 @@ class Reach:
         self._callers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="vault")
         self._rests_until = -math.inf
 
-    def ask(self, work: Callable[[Vault], _T], patience: float = PATIENCE_S) -> _T:
-        """What `work` gives. Raises OutOfReach `vault-slow` after `patience` seconds, and at once for `RESTS_FOR_S`
-        from then on; what was begun goes on by itself. Beside that whatever `work` raises."""
+    def ask(self, work: Callable[[Vault], _T], patience: float | None = None) -> _T:
+        """What `work` gives. Raises OutOfReach `vault-slow` after `patience` seconds (default: `PATIENCE_S`), and at
+        once for `RESTS_FOR_S` from then on; what was begun goes on by itself. Beside that whatever `work` raises."""
         if time.monotonic() < self._rests_until:
             raise OutOfReach("the vault did not answer a moment ago", code="vault-slow")
         asked = self._callers.submit(self._within, work)
         try:
-            return asked.result(patience)
+            return asked.result(PATIENCE_S if patience is None else patience)
         except NotInTime:
             if asked.done():
                 raise  # its own
