@@ -65,6 +65,7 @@ class Verb(StrEnum):
     OBSERVED = "recording:observed"
     DELIVERY_REFUSED = "recording:delivery:refused"
     STAMP_OBTAINED = "stamp:obtained"
+    STAMP_LOST = "stamp:lost"
     STAMP_REFUSED = "stamp:refused"
     STAMPS_LATE = "stamp:late"
     STAMPS_CAUGHT_UP = "stamp:caught-up"

@@ -48,6 +48,7 @@ from evidence_store.revoking import read as revocations
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.manifest import SignedManifest
 from evidence_store.stamps.collected import stamps_of
+from evidence_store.stamps.lost import declare as declare_lost_stamps
 
 log = structlog.get_logger()
 
@@ -250,6 +251,9 @@ class CopyDesk:
     def _source(self, copy: str) -> CopySource:
         """Everything the copy is made from, with a checkpoint that covers every event so far."""
         authority, vault = self._authority, self._book.vault
+        with self._book.reading() as session:
+            of = _copy(session, copy).interview_id
+        declare_lost_stamps(self._book, of)
         with self._book.database.writing() as session:
             note = self._book.ledger.checkpoint(session, self._book.clock())
         self._book.keep(note)

@@ -187,6 +187,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.STAMP_OBTAINED: "Tidsstempel modtaget",
+    Verb.STAMP_LOST: "Tidsstempel er gået tabt",
     Verb.STAMP_REFUSED: "Tidsstempel afvist",
     Verb.STAMPS_LATE: "Tidsstempler er forsinket",
     Verb.STAMPS_CAUGHT_UP: "Tidsstempler er indhentet",
