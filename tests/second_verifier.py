@@ -230,9 +230,9 @@ def checkpoint(note: str, ledger: x509.Certificate) -> tuple[int, bytes]:
     for data in ours:
         check(ledger, data[4:], text.encode(), b"\n")
     return int(size), unbase64(root)
-def check_custody(folder: Path, ledger: x509.Certificate, manifest: Any, this: str, takes: dict[Any, Any]) -> int:
-    """Every entry is proven, of this interview, and says what was found. How many stamps are declared lost."""
-    stamps: dict[str, set[str]] = {"stamp:obtained": set(), "stamp:lost": set()}
+def check_custody(folder: Path, ledger: x509.Certificate, manifest: Any, this: str, takes: dict[Any, Any]) -> str:
+    """Every entry is proven, of this interview, and says what was found. Words of what is declared lost."""
+    had, lost = set[str](), set[str]()
     step("checkpoint", "checkpoint.txt")
     latest, sealed = checkpoint((folder / "evidence/checkpoint.txt").read_bytes().decode(), ledger), False
     step("custody", "custody.json")
@@ -254,17 +254,16 @@ def check_custody(folder: Path, ledger: x509.Certificate, manifest: Any, this: s
         need(body["interview"] == manifest["interview"], "of another interview", "interview")
         step("entered", f"what custody entry {index} says")
         said, verb = body["details"], body["verb"]
-        stamps.get(verb, set()).add(said.get("stamp"))
+        {"stamp:obtained": had, "stamp:lost": lost}.get(verb, set()).add(said.get("stamp", ""))
         sealed = sealed or (verb == "interview:sealed" and said["manifest_sha256"] == this)
         if sealed and verb in ("recording:take:started", "recording:take:closed", "recording:minute"):
             take = takes[body["actor"]["id"].removeprefix("recorder:"), said["take"]]
             hashes_of = {"head": take["heads"][said["t"]]} if verb == "recording:minute" else take["hashes"]
             need(all(said[m] == value for m, value in hashes_of.items() if m in said), "is not what was walked")
     need(sealed, "the ledger does not have this manifest")
-    files, (had, lost) = folder.glob("evidence/stamps/*.tsr"), stamps.values()
-    here = {digest(path.read_bytes()).hex() for path in files if path.name[:7] != "before-"}
+    here = {digest(one.read_bytes()).hex() for one in folder.glob("evidence/stamps/*.tsr") if one.name[:7] != "before-"}
     need(had - lost <= here <= had and lost <= had, "stamps are not those that are here", "stamp")
-    return len(lost - here)
+    return f"; {len(lost - here)} stamps are declared lost: what they said is not shown" if lost - here else ""
 def verify(folder: Path, fingerprint: str) -> str:
     step("fingerprint", "the root certificate")
     need(fingerprint, "no fingerprint was given: the package alone proves nothing")
@@ -289,8 +288,7 @@ def verify(folder: Path, fingerprint: str) -> str:
     check_ranges(folder, ranges, takes)
     check_gaps(manifest, takes)
     lost = check_custody(folder, ledger, manifest, digest(data).hex(), dict(zip(names, takes, strict=True)))
-    told = f"; {lost} stamps are declared lost: what they said is not shown" if lost else ""
-    return f"GOOD: {len(takes)} takes{told}; what this does not show stands in VERIFY.md"
+    return f"GOOD: {len(takes)} takes{lost}; what this does not show stands in VERIFY.md"
 if __name__ == "__main__":
     arguments = [*sys.argv[1:], "", ""]
     try:
