@@ -67,6 +67,7 @@ DEMO_ACCOUNTS = (
     DemoAccount("operator", "demo-operator", "Ida Optager", Role.OPERATOR),
     DemoAccount("barnehus", "demo-barnehus", "Hans Hus", Role.HOUSE_STAFF),
     DemoAccount("anklager", "demo-anklager", "Anna Anklager", Role.PROSECUTOR),
+    DemoAccount("anklager2", "demo-anklager2", "Asta Anklager", Role.PROSECUTOR),  # erasure takes two
     DemoAccount("admin", "demo-admin", "Adam Admin", Role.ADMINISTRATOR),
 )
 """Invented people. Their passwords are public: settings refuse to serve the demo beyond loopback."""

@@ -108,7 +108,7 @@ def beginning(picture: Picture) -> bytes:
     return _HEADER + _SEGMENT + _UNKNOWN + _information(None) + _tracks(picture)
 
 
-def is_webm(data: bytes) -> bool:
+def is_webm(data: bytes | memoryview) -> bool:
     """Whether these are bytes of `beginning` or `cluster`."""
     return data[:4] in (_HEADER[:4], _CLUSTER)
 

@@ -6,6 +6,7 @@ Every step leaves the take whole: what fails for want of space has changed nothi
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,13 +16,15 @@ from evidence_store.errors import NoSpace
 from evidence_store.sealing import journal
 from evidence_store.sealing.keys import PublicKey, take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet, SegmentKeys
-from evidence_store.sealing.segment import Header, encode_tick, segment_hash
-from evidence_store.sealing.tick import Message, Place, seal_message, tick_record
+from evidence_store.sealing.segment import Header, segment_hash, tick_parts
+from evidence_store.sealing.tick import Message, Place, seal_message, sealed_size, tick_record
 from recorder.device import Device
 from recorder.spool import SegmentFile, Spool, TakeFolder, write_durably
 from recorder.take import Order
 
 TICKS_A_SEGMENT = 8
+TOGETHER_BYTES = 8 << 20
+"""Of ticks that had to wait, sealed and made durable by one write: what a disk that stalled is caught up with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class Sealer:
     _next_tick: int = 0
     _hashes: list[bytes] = field(default_factory=list)
     last: Durable | None = None
+    _room: bytearray = field(default_factory=bytearray)
 
     @classmethod
     def begin(
@@ -143,28 +147,50 @@ class Sealer:
         write_durably(folder.start, journal.sign_start(record, device.signers(take_key)))
         return cls(device, spool, folder, order, digest, Ratchet(digest, secret), take_key, digest)
 
-    def write(self, tick: Tick, *, urgent: bool = False) -> Durable:
-        """Seals one tick; durable when it returns. Raises NoSpace: try the same tick again later."""
+    def together(self, waiting: Sequence[Tick]) -> int:
+        """How many of the ticks that wait go into one `write`: of one segment, and of `TOGETHER_BYTES` or one tick."""
+        count, size = 0, 0
+        for tick in waiting[: TICKS_A_SEGMENT - (self._segment.ticks if self._segment else 0)]:
+            size += sum(map(sealed_size, tick.messages))
+            if count and size > TOGETHER_BYTES:
+                break
+            count += 1
+        return count
+
+    def write(self, *ticks: Tick, urgent: bool = False) -> Durable:
+        """Seals ticks, as many as go `together`; durable when it returns. Raises NoSpace: try the same again later."""
         if self._take_key is None:
             raise ValueError("the take is closed")
         open_segment = self._segment or self._new_segment()
-        i, t = open_segment.keys.index, self._next_tick
-        sealed = [
-            seal_message(open_segment.keys, Place(self.start_hash, i, t, each.kind, each.track, each.epoch), each)
-            for each in tick.messages
-        ]
-        body = canonical(tick_record(i, t, tick.monotonic_ns, tick.utc_ns, sealed, tick.events))
-        head = journal.next_head(self.head, body)
-        frame = encode_tick([each.ciphertext for each in sealed], body, journal.sign_tick(self._take_key, head))
-        if open_segment.ticks == 0:
-            frame = open_segment.header.encode() + frame
-        open_segment.file.append(frame, urgent=urgent)
-        self.head, self._next_tick = head, t + 1
-        open_segment.ticks += 1
-        self.last = Durable(i, t, head, tick.monotonic_ns, tick.utc_ns)
+        if not 0 < len(ticks) <= TICKS_A_SEGMENT - open_segment.ticks:
+            raise ValueError("ticks of another segment")
+        rest = self._room_for([message for tick in ticks for message in tick.messages])
+        frames: list[bytes | memoryview] = [] if open_segment.ticks else [open_segment.header.encode()]
+        i, head = open_segment.keys.index, self.head
+        for t, tick in enumerate(ticks, start=self._next_tick):
+            sealed = []
+            for message in tick.messages:
+                place = Place(self.start_hash, i, t, message.kind, message.track, message.epoch)
+                size = sealed_size(message)
+                sealed.append(seal_message(open_segment.keys, place, message, rest[:size]))
+                rest = rest[size:]
+            body = canonical(tick_record(i, t, tick.monotonic_ns, tick.utc_ns, sealed, tick.events))
+            head = journal.next_head(head, body)
+            frames += tick_parts([each.ciphertext for each in sealed], body, journal.sign_tick(self._take_key, head))
+        open_segment.file.append(*frames, urgent=urgent)
+        self.head, self._next_tick = head, self._next_tick + len(ticks)
+        open_segment.ticks += len(ticks)
+        self.last = Durable(i, self._next_tick - 1, head, ticks[-1].monotonic_ns, ticks[-1].utc_ns)
         if open_segment.ticks >= TICKS_A_SEGMENT:
             self._end_segment()
         return self.last
+
+    def _room_for(self, messages: Sequence[Message]) -> memoryview:
+        """Where their ciphertexts go: the room that served before, for what lay there is on the disk by now."""
+        size = sum(map(sealed_size, messages))
+        if size > len(self._room):
+            self._room = bytearray(size)
+        return memoryview(self._room)
 
     def _new_segment(self) -> _OpenSegment:
         keys = self._ratchet.next_segment()

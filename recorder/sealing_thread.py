@@ -2,7 +2,8 @@
 
 The queue between them is bounded in time (MAX_WAITING ticks of a quarter of a second). While the disk is full or
 failing, the oldest tick is tried again and again and the others wait in memory; what no longer fits in the queue is
-refused at `offer`, and the caller declares it as a gap. Whatever was sealed before stays sealed.
+refused at `offer`, and the caller declares it as a gap. Whatever was sealed before stays sealed. When the disk is back,
+ticks that waited are made durable several at a time.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class SealingThread:
         self._begin: tuple[Callable[[], Sealer], Future[Sealer]] | None = None
         self._close: tuple[Tick, Future[Closed]] | None = None
         self._ending = False
+        self._failing = False
         self._thread = threading.Thread(target=self._run, name="sealer", daemon=True)
         self._thread.start()
 
@@ -106,13 +108,13 @@ class SealingThread:
                 if self._ending:
                     break
                 begin, self._begin = self._begin, None
-                tick = self._ticks[0] if self._ticks and not begin else None
-                close = self._close if tick is None and not begin else None
+                ticks = [] if begin else list(self._ticks)
+                close = self._close if not ticks and not begin else None
             if begin:
                 sealer = self._run_begin(*begin)
-            elif tick is not None and sealer is not None:
-                self._run_tick(sealer, tick)
-            elif tick is not None:
+            elif ticks and sealer is not None:
+                self._run_ticks(sealer, ticks)
+            elif ticks:
                 # A tick without a take: its begin failed, and the caller has been told so.
                 self._ticks.popleft()
             elif close is not None:
@@ -132,10 +134,16 @@ class SealingThread:
         future.set_result(sealer)
         return sealer
 
-    def _run_tick(self, sealer: Sealer, tick: Tick) -> None:
+    def _run_ticks(self, sealer: Sealer, waiting: list[Tick]) -> None:
+        # The first of a take by itself: the start is delivered as soon as it is durable. And one by one on a disk that
+        # has failed: where there is room for little, little goes in.
+        count = 1 if self._failing or sealer.last is None else sealer.together(waiting)
         try:
-            durable = sealer.write(tick)
+            durable = sealer.write(*waiting[:count])
         except (Unavailable, OSError) as error:
+            self._failing = True
+            if count > 1:
+                return
             code = error.code if isinstance(error, Unavailable) else "spool-failing"
             self._tell(self._on_disk, code)
             with self._wake:
@@ -149,7 +157,9 @@ class SealingThread:
                     self._close = (Tick(closing.messages, events, closing.monotonic_ns, closing.utc_ns), future)
                     self._ticks.clear()
             return
-        self._ticks.popleft()
+        for _ in range(count):
+            self._ticks.popleft()
+        self._failing = False
         self._tell(self._on_disk, None)
         self._tell(self._on_durable, durable, sealer.segment_ended())
 

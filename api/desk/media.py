@@ -94,7 +94,7 @@ class MediaDesk:
         data = self._playback.init(take.enrolment, take.n, lies_in, entry.index, epoch)
         return webm.beginning(webm.read_init(data)) if codec.startswith(webm.CODEC) else data
 
-    def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes:
+    def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes | memoryview:
         index, epoch = divmod(number, _EPOCHS)
         with self._book.reading() as session:
             take = self._by_ordinal(session, interview, ordinal)
@@ -103,7 +103,7 @@ class MediaDesk:
         data = self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
         if not codec.startswith(webm.CODEC):
             return data
-        return b"".join(map(webm.cluster, webm.read_media(data, entry.timescale)))
+        return b"".join(map(webm.cluster, webm.read_media(bytes(data), entry.timescale)))
 
     def _init_of(self, session: Session, take: TakeRow, entry: TrackEntry, epoch: int) -> tuple[int, str]:
         """The segment that the init lies in, and its codec: known once, never changed. Raises NotFound."""

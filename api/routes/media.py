@@ -134,7 +134,7 @@ def segment(
     return _film(services.media.segment(viewing.interview, take, track, number))
 
 
-def _film(data: bytes) -> Response:
+def _film(data: bytes | memoryview) -> Response:
     return Response(data, media_type="video/webm" if is_webm(data) else "video/mp4")
 
 

@@ -103,6 +103,6 @@ class Media(Protocol):
         """The checked initialisation segment (ftyp + moov). Raises NotFound, Tampered."""
         ...
 
-    def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes:
+    def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes | memoryview:
         """The checked media (moof + mdat …) of one segment. Raises NotFound, Tampered: then not a byte is returned."""
         ...

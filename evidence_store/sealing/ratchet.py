@@ -56,9 +56,7 @@ class Ratchet:
 
     def next_segment(self) -> SegmentKeys:
         """Keys of the next segment; Rᵢ is overwritten by Rᵢ₊₁ before this returns."""
-        derived = bytearray(3 * KEY_SIZE)
-        info = domains.prefix(domains.RATCHET) + self._start + self.index.to_bytes(8, "big")
-        HKDF(hashes.SHA256(), len(derived), salt=None, info=info).derive_into(self._secret, derived)
+        derived = self._derive()
         self._secret[:] = memoryview(derived)[2 * KEY_SIZE :]
         keys = SegmentKeys(self.index, derived[: 2 * KEY_SIZE])
         wipe(derived)
@@ -66,12 +64,23 @@ class Ratchet:
         return keys
 
     def keys_of(self, index: int) -> SegmentKeys:
-        """Walks forward to segment `index` (for the store, which starts from R₀). Never backward: ValueError."""
+        """Walks forward to segment `index` and stays there (for the store, which starts from R₀ and is asked for each
+        of a segment's tracks). Never backward: ValueError."""
         if index < self.index:
             raise ValueError("the ratchet does not turn back")
         while self.index < index:
             self.next_segment().forget()
-        return self.next_segment()
+        derived = self._derive()
+        keys = SegmentKeys(index, derived[: 2 * KEY_SIZE])
+        wipe(derived)
+        return keys
+
+    def _derive(self) -> bytearray:
+        """Kᵢ ‖ Zᵢ ‖ Rᵢ₊₁, for the caller to wipe."""
+        derived = bytearray(3 * KEY_SIZE)
+        info = domains.prefix(domains.RATCHET) + self._start + self.index.to_bytes(8, "big")
+        HKDF(hashes.SHA256(), len(derived), salt=None, info=info).derive_into(self._secret, derived)
+        return derived
 
     def forget(self) -> None:
         """At the take's end."""

@@ -7,7 +7,7 @@ recovery cuts a file after a crash where reading first refuses it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evidence_store import domains
@@ -69,11 +69,17 @@ class Tick:
             raise ChainBroken("messages are longer than their record says", code="message-length")
 
 
-def encode_tick(ciphertexts: list[bytes], record_bytes: bytes, signature: bytes) -> bytes:
-    """The frame of one tick, written by one append."""
+def tick_parts(
+    ciphertexts: Sequence[bytes | memoryview], record_bytes: bytes, signature: bytes
+) -> list[bytes | memoryview]:
+    """The frame of one tick in the parts that it is made of, written by one append."""
     size = sum(map(len, ciphertexts))
-    head = _TICK.pack(TICK_MAGIC, size, len(record_bytes), len(signature))
-    return b"".join((head, *ciphertexts, record_bytes, signature))
+    return [_TICK.pack(TICK_MAGIC, size, len(record_bytes), len(signature)), *ciphertexts, record_bytes, signature]
+
+
+def encode_tick(ciphertexts: Sequence[bytes | memoryview], record_bytes: bytes, signature: bytes) -> bytes:
+    """The frame of one tick."""
+    return b"".join(tick_parts(ciphertexts, record_bytes, signature))
 
 
 def segment_hash(header: Header, head: bytes) -> bytes:
@@ -103,7 +109,7 @@ def read_header(data: bytes | memoryview) -> tuple[Header, int]:
     return header, start + length
 
 
-def read_tick(view: memoryview, offset: int) -> Tick:
+def read_tick(view: memoryview, offset: int, parse_record: Callable[[bytes], Record] = parse) -> Tick:
     """The tick that begins at `offset`. Raises ChainBroken for a cut or malformed frame."""
     if len(view) - offset < _TICK.size:
         raise ChainBroken("tick frame is cut short", code="tick-torn")
@@ -116,7 +122,7 @@ def read_tick(view: memoryview, offset: int) -> Tick:
     at = offset + _TICK.size
     record_bytes = bytes(view[at + messages : at + messages + record])
     try:
-        parsed = parse(record_bytes)
+        parsed = parse_record(record_bytes)
     except InvalidInput as error:
         raise ChainBroken("tick record is malformed", code="record-form") from error
     return Tick(
@@ -129,10 +135,10 @@ def read_tick(view: memoryview, offset: int) -> Tick:
     )
 
 
-def ticks(data: bytes | memoryview, offset: int) -> Iterator[Tick]:
+def ticks(data: bytes | memoryview, offset: int, parse_record: Callable[[bytes], Record] = parse) -> Iterator[Tick]:
     """Every tick from `offset` to the end. Raises ChainBroken at the first that is not whole."""
     view = memoryview(data)
     while offset < len(view):
-        tick = read_tick(view, offset)
+        tick = read_tick(view, offset, parse_record)
         offset += tick.size
         yield tick

@@ -20,6 +20,8 @@ from evidence_store.canonical import Record
 from evidence_store.errors import ChainBroken, CiphertextInvalid
 from evidence_store.sealing.ratchet import SegmentKeys
 
+_HEADER, _CHUNK, _TAG = 56, 16_384, 16
+
 NO_TRACK = 0xFFFF
 """The track of a message that belongs to none (words)."""
 
@@ -79,7 +81,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SealedMessage:
-    ciphertext: bytes
+    ciphertext: memoryview
     entry: Record
     """The message's entry in its tick record."""
 
@@ -95,14 +97,28 @@ def commitment(salt: bytes, data: bytes | memoryview) -> bytes:
     return domains.sha256(domains.COMMITMENT, salt, data)
 
 
-def seal_message(keys: SegmentKeys, place: Place, message: Message) -> SealedMessage:
-    """Ciphertext and record entry of one message."""
+def _padded(message: Message) -> int:
     length = 4 + len(message.data)
-    padded = bytearray(length + -length % message.padding_step)
-    padded[:4] = len(message.data).to_bytes(4, "big")
-    padded[4:length] = message.data
-    encryptor = Cobblestone256Encryptor(keys.encryption, place.context())
-    ciphertext = encryptor.update(padded) + encryptor.finalize()
+    return length + -length % message.padding_step
+
+
+def sealed_size(message: Message) -> int:
+    """The ciphertext's length: a header, and 16 bytes more a chunk (C2SP chunked-encryption)."""
+    padded = _padded(message)
+    return _HEADER + padded + _TAG * (padded // _CHUNK + 1)
+
+
+def seal_message(keys: SegmentKeys, place: Place, message: Message, room: memoryview | None = None) -> SealedMessage:
+    """Ciphertext and record entry of one message. `room`: where the ciphertext goes, of `sealed_size(message)` bytes.
+
+    A room that is used again costs nothing; fresh memory, page by page, costs more than encrypting what goes there.
+    """
+    ciphertext = memoryview(bytearray(sealed_size(message))) if room is None else room
+    length = len(message.data)
+    encryptor, at = Cobblestone256Encryptor(keys.encryption, place.context()), 0
+    for part in (length.to_bytes(4, "big"), message.data, bytes(_padded(message) - 4 - length)):
+        at += encryptor.update_into(part, ciphertext[at:])
+    ciphertext[at:] = encryptor.finalize()
     return SealedMessage(
         ciphertext,
         {
@@ -124,20 +140,36 @@ def place_of(start_hash: bytes, record: Record, entry: Record) -> Place:
 
 def open_message(keys: SegmentKeys, place: Place, entry: Record, ciphertext: bytes | memoryview) -> bytes:
     """The clear bytes. Raises CiphertextInvalid unless they decrypt and agree with the commitment."""
-    decryptor = Cobblestone256Decryptor(keys.encryption, place.context())
-    try:
-        padded = decryptor.update(ciphertext) + decryptor.finalize()
-    except (InvalidTag, ValueError) as error:
-        raise CiphertextInvalid(f"message of tick {place.tick} does not open", code="message-invalid") from error
-    length = int.from_bytes(padded[:4], "big")
-    if len(padded) < 4 + length or any(padded[4 + length :]):
-        raise CiphertextInvalid(f"message of tick {place.tick} is padded wrongly", code="message-invalid")
-    data = padded[4 : 4 + length]
+    room = bytearray(len(ciphertext))
+    data = bytes(memoryview(room)[: decrypt_into(room, 0, keys, place, ciphertext)])
     if commitment(salt_of(keys.salting, place), data).hex() != entry["commitment"]:
         raise CiphertextInvalid(
             f"message of tick {place.tick} is not what was committed to", code="commitment-mismatch"
         )
     return data
+
+
+def decrypt_into(room: bytearray, at: int, keys: SegmentKeys, place: Place, ciphertext: bytes | memoryview) -> int:
+    """Writes the clear bytes into `room` from `at`, which needs as much of it as the ciphertext has; their number.
+
+    Bound to key and place by the cipher, and not held against the commitment: for who has held the ciphertext
+    against the signed record. What lies in `room` behind the clear bytes is left over. Raises CiphertextInvalid.
+    """
+    invalid = CiphertextInvalid(f"message of tick {place.tick} does not open", code="message-invalid")
+    view = memoryview(room)[at:]
+    decryptor = Cobblestone256Decryptor(keys.encryption, place.context())
+    try:
+        size = decryptor.update_into(ciphertext, view)
+        last = decryptor.finalize()
+    except (InvalidTag, ValueError) as error:
+        raise invalid from error
+    view[size : size + len(last)] = last
+    size += len(last)
+    length = int.from_bytes(view[:4], "big")
+    if size < 4 + length or any(view[4 + length : size]):
+        raise CiphertextInvalid(f"message of tick {place.tick} is padded wrongly", code="message-invalid")
+    view[:length] = view[4 : 4 + length]
+    return length
 
 
 def tick_record(

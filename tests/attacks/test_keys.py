@@ -256,7 +256,7 @@ class Kept:
         self.erasure().approve(self.id, BO)
 
     def plays(self, take: TakeFolder) -> bytes:
-        return self.house.store.playback.media(take.enrolment.hex(), take.take, 0, 0, 0)
+        return bytes(self.house.store.playback.media(take.enrolment.hex(), take.take, 0, 0, 0))
 
     def found(self) -> set[str]:
         """Which of what held the seed is in any file of the house, the database's log included."""

@@ -54,7 +54,7 @@ def test_a_ciphertext_is_committed_to_its_one_key() -> None:
     for key in (1, 2):
         for head, body in ((mine, other), (other, mine)):
             for cut in (24, 56):
-                mixed = head.ciphertext[:cut] + body.ciphertext[cut:]
+                mixed = bytes(head.ciphertext[:cut]) + bytes(body.ciphertext[cut:])
                 with pytest.raises(CiphertextInvalid):
                     open_message(keys(key), PLACE, mine.entry, mixed)
     with pytest.raises(CiphertextInvalid):

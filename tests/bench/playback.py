@@ -1,8 +1,8 @@
 """From the vault to media that may be shown, on one core, against `age -d` of the same bytes.
 
-Ours is what a player's requests run through: each segment of each track read from a vault on disk, held against the
-hash that was acknowledged, its chain and signatures checked, each message decrypted and held against its commitment.
-The peer decrypts one file of as many clear bytes and checks nothing but its own authentication. Both are held to the
+Ours is what a player's requests run through: each segment read from a vault on disk, its records' chain and signature
+and every ciphertext in it checked, then each track's messages decrypted. The peer decrypts one file of as many clear
+bytes and checks nothing but its own authentication. The clear bytes of both end in memory, and both are held to the
 same core, children included. Beside it: how long one request takes at any point of two hours.
 """
 
@@ -49,7 +49,7 @@ class Film:
         (memory / "clear").write_bytes(data)
         made = subprocess.run(["age-keygen", "-o", memory / "key"], capture_output=True, text=True, check=True)
         recipient = made.stderr.strip().rpartition(" ")[2]
-        self._age = ["age", "-d", "-i", str(memory / "key"), "-o", "/dev/null", str(disk / "sealed.age")]
+        self._age = ["age", "-d", "-i", str(memory / "key"), "-o", str(memory / "out"), str(disk / "sealed.age")]
         subprocess.run(["age", "-r", recipient, "-o", disk / "sealed.age", memory / "clear"], check=True)
 
     def play(self) -> None:

@@ -220,7 +220,7 @@ def _media(store: Store, take: tuple[str, int], segment: int) -> Iterator[tuple[
     """Track and bytes of every fragment of a segment, in order. As `Playback.check_take` opens them."""
     start, keys = store.playback._keys_of(*take, segment)
     try:
-        for tick in store.playback._checked(*take, segment, start):
+        for tick in store.playback._ticks(*take, segment, start):
             for entry, ciphertext in tick.parts():
                 if entry["kind"] == Kind.MEDIA.word:
                     data = open_message(keys, place_of(start.start_hash, tick.record, entry), entry, ciphertext)

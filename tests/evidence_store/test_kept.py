@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evidence_store.database.session import Database
-from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Unavailable
+from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, SignatureInvalid, Unavailable
 from evidence_store.holdings import Holdings
 from evidence_store.kept import KeptVault
 from evidence_store.vault import reach
@@ -201,6 +201,37 @@ def test_what_a_reader_finds_wrong_is_remembered_until_somebody_looks(both: Kept
     with pytest.raises(NotFound):
         both.get("never/there")
     assert both.noticed() == {}
+
+
+def test_a_reader_that_checks_by_itself_gets_a_copy_that_it_accepts(
+    both: KeptVault, first: LyingVault, second: LyingVault
+) -> None:
+    def accept(data: bytes) -> bytes:
+        if data != b"one":
+            raise SignatureInvalid("not what was signed")
+        return data
+
+    stored = both.put("a", b"one")
+    assert both.read("a", stored.sha256, accept) == b"one"
+    assert not both.has_noticed
+    first.objects["a"] = b"two"
+    assert both.read("a", stored.sha256, accept) == b"one"
+    assert both.noticed() == {(first.identity, "a"): "object-altered"}
+    second.objects["a"] = b"two"
+    with pytest.raises(ChainBroken):
+        both.read("a", stored.sha256, accept)
+    first.away = second.away = True
+    with pytest.raises(OutOfReach):
+        both.read("a", stored.sha256, accept)
+
+
+def test_bytes_that_the_hash_names_and_the_reader_refuses_are_refused(both: KeptVault) -> None:
+    def refuse(data: bytes) -> bytes:
+        raise SignatureInvalid("not what was signed")
+
+    stored = both.put("a", b"one")
+    with pytest.raises(SignatureInvalid):
+        both.read("a", stored.sha256, refuse)
 
 
 def test_a_vault_that_was_never_here_lacks_everything(both: KeptVault, holdings: Holdings, first: LyingVault) -> None:

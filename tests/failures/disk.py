@@ -80,8 +80,8 @@ def it_says_so_goes_on_and_declares_what_is_missing(found: Full) -> None:
     assert since < until_ns <= found.without[1]
 
 
-def without_a_second_try(self: SealingThread, sealer: Sealer, next_tick: Tick) -> None:
-    durable = sealer.write(next_tick)
+def without_a_second_try(self: SealingThread, sealer: Sealer, waiting: list[Tick]) -> None:
+    durable = sealer.write(waiting[0])
     self._ticks.popleft()
     self._tell(self._on_durable, durable, sealer.segment_ended())
 
@@ -257,8 +257,9 @@ def what_was_called_durable_is_there(found: AfterTheCut) -> None:
     assert found.found == found.claimed
 
 
-def left_to_the_kernel(self: SegmentFile, frame: bytes, *, urgent: bool = False) -> None:
+def left_to_the_kernel(self: SegmentFile, *parts: bytes | memoryview, urgent: bool = False) -> None:
     del urgent
+    frame = b"".join(parts)
     with self._path.open("ab") as file:
         file.write(frame)
     self.size += len(frame)

@@ -52,7 +52,7 @@ GUARDS: list[tuple[int, Guard]] = [
     (9, Guard(MediaTransport, "_consent", network.gone_after_300_ms)),
     (10, Guard(whip, "STALE_AFTER_NS", 3600 * clock.SECOND_NS)),
     (10, Guard(whip.WhipEndpoint, "_ended", network.whoever_ends_takes_the_camera_with_it)),
-    (11, Guard(SealingThread, "_run_tick", disk.without_a_second_try)),
+    (11, Guard(SealingThread, "_run_ticks", disk.without_a_second_try)),
     (12, Guard(delivering, "_answer", disk.whatever_it_answers)),
     (13, Guard(SegmentFile, "append", disk.left_to_the_kernel)),
     (13, Guard(spool, "fsync_folder", disk.no_folder)),

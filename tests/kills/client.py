@@ -18,11 +18,9 @@ from random import Random
 import httpx
 
 from api.drill.visitor import DrillFailed, Visitor
-from api.services import DemoAccount
 from api.settings import Secrets, Settings
 from api.wiring import DEMO_ACCOUNTS
 from evidence_store.canonical import canonical
-from evidence_store.people import Role
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import journal
 from recorder.delivery import objects
@@ -35,13 +33,9 @@ from recorder.take import Order
 from tests.house import TICK_NS, TRACKS, gap, tick
 from tests.stamping import quiet
 
-PEOPLE = ("operator", "anklager", "anklager-2")
+PEOPLE = ("operator", "anklager", "anklager2")
 CASE = "0100-83986-00077-26"
 REASON = "Prøve af kill -9"
-
-
-SECOND = DemoAccount("anklager-2", "demo-anklager-2", "Asta Anklager", Role.PROSECUTOR)
-"""Who erases has to be another person than who asked for it."""
 
 
 @dataclass
@@ -84,7 +78,7 @@ class Client:
         """The first life: the device is enrolled, has its keys, and people have signed in."""
         self.device: Device = load_or_enrol(self._folder / "device", "demo", self._enrol)
         self.pool = KeyPool(self._folder, self.device.enrolment, self.device.certificates.root)
-        for account in (*DEMO_ACCOUNTS, SECOND):
+        for account in DEMO_ACCOUNTS:
             if account.username in self.people:
                 await self.people[account.username].sign_in(account.username, account.password)
         await self.refill()
@@ -191,7 +185,7 @@ class Client:
         """Whether it is asked for now; False while it is not sealed."""
         where = f"/sager/{interview}/sletning"
         if interview not in self.acknowledged.asked:
-            if f'action="{where}/godkend"' not in await self.people["anklager-2"].page(where):
+            if f'action="{where}/godkend"' not in await self.people["anklager2"].page(where):
                 try:
                     await self.people["anklager"].submit(where, where, reason=REASON)
                 except DrillFailed as error:
@@ -203,8 +197,8 @@ class Client:
 
     async def approve(self, interview: str) -> None:
         where = f"/sager/{interview}/sletning"
-        if "Optagelsen er slettet" not in await self.people["anklager-2"].page(where):
-            await self.people["anklager-2"].submit(f"{where}/godkend", where)
+        if "Optagelsen er slettet" not in await self.people["anklager2"].page(where):
+            await self.people["anklager2"].submit(f"{where}/godkend", where)
         self.acknowledged.erased.add(interview)
 
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from api.desk.accounts import DatabaseAccounts
-from api.identity.passwords import Passwords
 from api.settings import Settings, TimeAuthoritySetting
 from api.wiring import Store, open_store
 from tests.kills.account import Receipts, faults, unfinished
-from tests.kills.client import SECOND, Acknowledged, Client
+from tests.kills.client import Acknowledged, Client
 from tests.kills.life import Lives, free_port
 from tests.kills.phases import Kill, Phase, Phases
 from tests.time_authority import TimeAuthority
@@ -48,8 +46,6 @@ async def _kills(folder: Path, count: int, seed: int) -> Account:
             retention_days=0, second_vault=folder / "house" / "second", watch=False,
             time_authorities=[TimeAuthoritySetting(address=authority.address, certificate=authority.pem)],
         )  # fmt: skip
-        with _opened(settings) as store:
-            DatabaseAccounts(store.book).add_demo(SECOND, Passwords())
         lives, client = Lives(settings, folder / "log"), Client(settings, dice)
         account.acknowledged = client.acknowledged
         assert settings.second_vault is not None

@@ -13,12 +13,12 @@ import pytest
 
 from evidence_store.canonical import Record
 from evidence_store.errors import Conflict, InvalidInput, NoSpace
-from evidence_store.sealing import check, journal
+from evidence_store.sealing import check, journal, segment
 from evidence_store.sealing.keys import take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet
 from evidence_store.sealing.tick import Kind, Message, open_message, place_of
 from recorder import sealing_thread
-from recorder.sealer import TICKS_A_SEGMENT, Closed, Durable, Sealer, Tick
+from recorder.sealer import TICKS_A_SEGMENT, TOGETHER_BYTES, Closed, Durable, Sealer, Tick
 from recorder.sealing_thread import MAX_WAITING, SealingThread
 from recorder.spool import Spool, TakeFolder
 from recorder.take import Order
@@ -198,7 +198,81 @@ async def test_every_tick_offered_is_sealed_in_order(house: House, spool: Spool,
         closed = await thread.close(tick(20))
     assert isinstance(closed, Closed)
     assert len(walk(house, sealer.folder, order).ticks) == 21
-    assert [each.tick for each in heard.durable] == list(range(20))
+    told = [each.tick for each in heard.durable]
+    assert (told[0], told[-1], told) == (0, 19, sorted(set(told)))
+
+
+async def test_what_waited_for_the_disk_is_made_durable_together_and_no_further_than_its_segment(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[int] = []
+    write = Sealer.write
+
+    def counted(sealer: Sealer, *ticks: Tick, urgent: bool = False) -> Durable:
+        durable = write(sealer, *ticks, urgent=urgent)
+        writes.append(len(ticks))
+        return durable
+
+    heard = Heard()
+    monkeypatch.setattr(Sealer, "write", counted)
+    async with running(heard) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+        await until(lambda: heard.durable)
+        spool.limit_bytes = spool.used_bytes
+        for t in range(1, 20):
+            thread.offer(tick(t))
+        await until(lambda: heard.disk[-1] == "spool-full")
+        spool.limit_bytes = None
+        await until(lambda: heard.durable[-1].tick == 19)
+        await thread.close(tick(20))
+    assert writes == [1, 1, 6, 8, 4, 1], "alone as long as the disk has just failed, then to each segment's end"
+    walked = walk(house, sealer.folder, order)
+    assert [each["t"] for each in walked.ticks] == list(range(21))
+    assert [len(ticks) for ticks in _ticks_of(sealer.folder)] == [8, 8, 5]
+
+
+def _ticks_of(take: TakeFolder) -> list[list[segment.Tick]]:
+    found = []
+    for path in take.segments():
+        data = path.read_bytes()
+        found.append(list(segment.ticks(data, segment.read_header(data)[1])))
+    return found
+
+
+async def test_of_ticks_that_fit_one_by_one_none_is_lost_because_they_waited_together(
+    house: House, spool: Spool, order: Order
+) -> None:
+    """The disk takes two or three more ticks, five wait, and somebody presses stop."""
+    heard = Heard()
+    async with running(heard) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+        await until(lambda: heard.durable)
+        ((first,),) = _ticks_of(sealer.folder)
+        spool.limit_bytes = spool.used_bytes + 2 * first.size + first.size // 2
+        with thread._wake:
+            thread._ticks.extend(tick(t) for t in range(1, 6))
+        closed = await thread.close(tick(6))
+    last = closed.durable.tick
+    assert last in (3, 4), "those that fit, and the close"
+    (gap,) = walk(house, sealer.folder, order).gaps
+    assert (gap["from"], gap["to"]) == (str(BEGAN + last * TICK_NS), str(BEGAN + 6 * TICK_NS))
+
+
+def test_ticks_of_two_segments_do_not_go_together(house: House, spool: Spool, order: Order) -> None:
+    sealer = begin(house, spool, order)
+    waiting = [tick(t) for t in range(TICKS_A_SEGMENT + 2)]
+    assert sealer.together(waiting) == TICKS_A_SEGMENT
+    sealer.write(*waiting[:3])
+    assert sealer.together(waiting[3:]) == TICKS_A_SEGMENT - 3
+    with pytest.raises(ValueError, match="another segment"):
+        sealer.write(*waiting[3 : TICKS_A_SEGMENT + 1])
+    with pytest.raises(ValueError, match="another segment"):
+        sealer.write()
+    large = [tick(t, size=TOGETHER_BYTES) for t in range(2)]
+    assert sealer.together(large) == 1, "one goes however large it is"
+    assert sealer.together([]) == 0
 
 
 async def test_a_full_queue_refuses_and_what_waits_is_sealed_when_there_is_space(
@@ -216,7 +290,7 @@ async def test_a_full_queue_refuses_and_what_waits_is_sealed_when_there_is_space
         assert len(heard.durable) == 1
         assert len(walk(house, sealer.folder, order).ticks) == 1, "what was sealed stays sealed"
         spool.limit_bytes = None
-        await until(lambda: len(heard.durable) == MAX_WAITING + 1)
+        await until(lambda: heard.durable[-1].tick == MAX_WAITING)
         assert heard.disk[-1] is None, "the alarm ends when the disk writes again"
         await thread.close(tick(MAX_WAITING + 1))
     walked = walk(house, sealer.folder, order)
@@ -229,7 +303,7 @@ async def test_a_stop_on_a_full_disk_declares_what_waited_and_closes(house: Hous
         sealer = await thread.begin(lambda: begin(house, spool, order))
         for t in range(4):
             thread.offer(tick(t))
-        await until(lambda: len(heard.durable) == 4)
+        await until(lambda: heard.durable and heard.durable[-1].tick == 3)
         spool.limit_bytes = spool.used_bytes
         for t in range(4, 9):
             thread.offer(tick(t, events if t == 6 else ()))

@@ -100,22 +100,23 @@ def test_a_counter_that_is_lost_gives_no_number_twice(tmp_path: Path) -> None:
 
 
 class StandInDisk:
-    """Stands in for a disk that fills up in the middle of a frame: half of it is written, then os.pwrite fails.
+    """Stands in for a disk that fills up in the middle of a frame: half of it is written, then os.pwritev fails.
 
     The real thing is in the tests with `small_disk`; this one says where exactly the disk ends.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: int = errno.ENOSPC) -> None:
         self.full = False
-        really = os.pwrite
+        really = os.pwritev
 
-        def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        def pwritev(descriptor: int, parts: list[memoryview], offset: int) -> int:
             if self.full:
-                really(descriptor, bytes(data)[: len(data) // 2], offset)
+                data = b"".join(parts)
+                really(descriptor, [data[: len(data) // 2]], offset)
                 raise OSError(error, "stand-in")
-            return really(descriptor, data, offset)
+            return really(descriptor, parts, offset)
 
-        monkeypatch.setattr(os, "pwrite", pwrite)
+        monkeypatch.setattr(os, "pwritev", pwritev)
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
@@ -137,6 +138,32 @@ def test_a_frame_that_does_not_fit_leaves_no_trace(
     disk.full = False
     file.append(b"y" * 10)
     assert path.read_bytes() == (whole or b"") + b"y" * 10
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 1000])
+def test_a_disk_that_takes_a_little_at_a_time_gets_every_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    spool, really = Spool(tmp_path), os.pwritev
+
+    def pwritev(descriptor: int, parts: list[memoryview], offset: int) -> int:
+        return really(descriptor, [b"".join(parts)[:at_once]], offset)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    path = spool.new_take(ENROLMENT).segment(0)
+    file = SegmentFile(path, spool)
+    file.append(b"one", b"", b"seven", b"a")
+    file.append(b"", b"!")
+    assert path.read_bytes() == b"onesevena!"
+    assert file.size == spool.used_bytes == 10
+
+
+def test_a_frame_of_more_parts_than_a_system_takes_at_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    path = spool.new_take(ENROLMENT).segment(0)
+    parts = [b"%d" % n for n in range(3_000)]
+    SegmentFile(path, spool).append(*parts)
+    assert path.read_bytes() == b"".join(parts)
 
 
 def test_an_undo_that_fails_too_is_made_good_by_the_next_append(

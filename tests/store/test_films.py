@@ -46,7 +46,7 @@ def test_what_was_sealed_is_what_the_player_gets(
     assert [init.codec for init in track.inits] == [fragments[0].codec]
     assert len(track.segments) > 1
     pieces = [desk.init(order.interview.hex(), 1, track.id, 0)]
-    pieces += [desk.segment(order.interview.hex(), 1, track.id, each.number) for each in track.segments]
+    pieces += [bytes(desk.segment(order.interview.hex(), 1, track.id, each.number)) for each in track.segments]
     assert [is_webm(each) for each in pieces] == [name == "vp8"] * len(pieces)
     seen = [data for _, _, data in packets(b"".join(pieces))]
     assert seen == [frame for _, (frame,) in stream.units]
