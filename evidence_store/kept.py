@@ -118,7 +118,7 @@ class KeptVault:
         mended one lies beneath) before the other vault is. Raises what `get` and `accept` raise.
         """
         failed: list[VidneError] = []
-        for reach in self._reaches:
+        for reach in self.reaches:
             for expected in (None, sha256):
                 try:
                     return accept(_got(reach, name, expected))
@@ -191,7 +191,6 @@ class KeptVault:
         return answers
 
 
-<<<<<<< HEAD
 def _listed(reach: Reach, prefix: str, after: str) -> Sequence[ListedObject]:
     """In portions, each of which is waited for: a vault that hangs holds nobody up, one that has much is listed."""
     found: list[ListedObject] = []
@@ -204,10 +203,10 @@ def _listed(reach: Reach, prefix: str, after: str) -> Sequence[ListedObject]:
         if len(portion) < LISTED_AT_ONCE:
             return sorted(found, key=lambda listed: listed.name)
         after = portion[-1].name
-=======
+
+
 def _got(reach: Reach, name: str, sha256: bytes | None) -> bytes:
     return reach.ask(lambda vault: vault.get(name, sha256))
->>>>>>> 5dde5a5ec9de607df862676b06e9aa44a628fb0e
 
 
 def put_into(vault: Vault, stored: StoredObject, data: bytes) -> None:
