@@ -28,7 +28,6 @@ BEYOND = 1.15
 """How much longer than the phase the while may be: a few kills fall just behind its end."""
 SEEN_WITHIN_S = 15.0
 LOOK_S = 0.0005
-GUESS_S = 0.05
 
 
 class Phase(StrEnum):
@@ -57,9 +56,10 @@ class Lengths:
     def note(self, name: str, seconds: float) -> None:
         self.measured.setdefault(name, []).append(seconds)
 
-    def draw(self, name: str, dice: Random) -> float:
+    def draw(self, name: str, dice: Random) -> float | None:
+        """None where it was never seen to its end: then it is rehearsed."""
         known = self.measured.get(name)
-        return dice.uniform(0.0, BEYOND * (statistics.median(known[-15:]) if known else GUESS_S))
+        return None if known is None else dice.uniform(0.0, BEYOND * statistics.median(known[-15:]))
 
 
 class Phases:
@@ -70,11 +70,14 @@ class Phases:
         self._second, self._away = second, second.with_name("second-away")
         self._dice = dice
         self._lengths = Lengths()
+        self._tried: set[str] = set()
         authority.down = True
 
     async def kill(self, phase: Phase) -> Kill:
-        """One kill; the store is running again when this returns."""
-        done = await getattr(self, f"_{phase.value}")()
+        """One kill; the store is running again when this returns. What was never seen to its end is rehearsed first:
+        the process is killed then too, behind it, and that counts for nothing."""
+        while (done := await getattr(self, f"_{phase.value}")())[1] < 0:
+            self._authority.down = True
         if phase is not Phase.STAMP:
             self._authority.down = True
         return Kill(phase, *done)
@@ -87,12 +90,12 @@ class Phases:
         await _until(lambda: begun() or task.done())
         seen = time.monotonic()
         wait = self._lengths.draw(name, self._dice)
-        done, _ = await asyncio.wait([task], timeout=wait)
+        done, _ = await asyncio.wait([task], timeout=SEEN_WITHIN_S if wait is None else wait)
+        after = time.monotonic() - seen if wait is not None else -1.0
         if done:
             self._lengths.note(name, time.monotonic() - seen)
-            await asyncio.sleep(max(0.0, seen + wait - time.monotonic()))
+            await asyncio.sleep(max(0.0, seen + (wait or 0.0) - time.monotonic()))
         await self._lives.kill()
-        after = time.monotonic() - seen
         await task
         return not done, after
 
@@ -154,17 +157,20 @@ class Phases:
         if self._dice.random() < 0.3:
             return await self._rotate()
         interview = await self._erasable()
-        return await self._again("erase", self._client.approve(interview), lambda: True)
+        form = await self._client.approval(interview)
+        return await self._again("erase", self._client.approve(interview, form), lambda: True)
 
     async def _erasable(self) -> str:
         """One that is sealed and whose erasure was asked for: a new one, where there is no other."""
         acknowledged = self._client.acknowledged
-        left = [each for each in acknowledged.closed if each not in acknowledged.erased]
+        left = [each for each in acknowledged.closed if each not in acknowledged.erased | self._tried]
         if len(left) < 2:
             take = self._client.record()
             await self._client.deliver(take)
             left = [self._client.interviews[take.enrolment.hex(), take.take]]
         interview = left[0]
+        # Each is killed in once; what became of it is looked at when all is over.
+        self._tried.add(interview)
         await self._client.assign(interview)
         async with asyncio.timeout(SEEN_WITHIN_S):
             while not await self._client.ask_erasure(interview):
@@ -179,7 +185,7 @@ class Phases:
         try:
             await _until(lambda: {path.name for path in keys.glob("kek*")} != before or not process.is_alive())
             seen, wait = time.monotonic(), self._lengths.draw("rotate", self._dice)
-            await asyncio.to_thread(process.join, wait)
+            await asyncio.to_thread(process.join, SEEN_WITHIN_S if wait is None else wait)
             ended = process.exitcode is not None
             if ended:
                 self._lengths.note("rotate", time.monotonic() - seen)
@@ -187,7 +193,7 @@ class Phases:
             # Now and then everything dies at once, as in a power cut.
             if self._dice.random() < 0.5:
                 await self._lives.kill()
-            return not ended, time.monotonic() - seen
+            return not ended, -1.0 if wait is None else time.monotonic() - seen
         finally:
             process.kill()
             await asyncio.to_thread(process.join)
@@ -216,7 +222,7 @@ class Phases:
         await self.begin()
         acknowledged = self._client.acknowledged
         for interview in acknowledged.asked - acknowledged.erased:
-            await self._client.approve(interview)
+            await self._client.approve_after_all(interview)
         rotation = self._lives.rotation()
         await asyncio.to_thread(rotation.join, SEEN_WITHIN_S)
         acknowledged.rotations += rotation.exitcode == 0
