@@ -13,6 +13,7 @@ import httpx
 import structlog
 from fastapi import FastAPI
 
+from api import jobs
 from api.app import create_app
 from api.desk.accounts import CustodianAccounts, DatabaseAccounts
 from api.desk.copies import CopyDesk
@@ -37,7 +38,7 @@ from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
 from evidence_store.erasure import Erasure
-from evidence_store.errors import OutOfReach, Tampered, Unavailable, VidneError
+from evidence_store.errors import OutOfReach, Tampered, Unavailable
 from evidence_store.holdings import Holdings
 from evidence_store.intake import Intake
 from evidence_store.kept import KeptVault
@@ -204,7 +205,7 @@ def build_app(settings: Settings) -> FastAPI:
 
     def standing() -> tuple[Alarm, ...]:
         own = () if settings.demo else standing_alarms(settings.escrow_folder)
-        return (*own, *key_watch.alarms(), *(() if witnesses is None else witnesses.alarms()))
+        return (*own, *key_watch.alarms(), *long_work.alarms(), *(() if witnesses is None else witnesses.alarms()))
 
     room = RoomClient(recorder, monitor, profile, accounts, book, standing)
     copies = CopyDesk(
@@ -217,11 +218,14 @@ def build_app(settings: Settings) -> FastAPI:
         copies.forget_erased()
 
     erasure = Erasure(book, store.keys, settings.retention_days, forget)
-    try:
-        erasure.finish()
-    except (VidneError, OSError) as error:
-        # Decided, in custody, and not done: nobody can open it meanwhile, and the next start tries again.
-        log.error("erasure_not_carried_out", error=type(error).__name__)
+    long_work = LongWork(
+        settings.store_folder / "work.sqlite",
+        [
+            jobs.erase(erasure), jobs.rotate(book, store.authority, settings.store_folder / "keys"),
+            jobs.bring(store.scrub), jobs.copies(copies), jobs.read(store.scrub, settings.scrub_days, room.recording),
+        ],
+    )  # fmt: skip
+    copies.ordered, copies.ending = long_work.poke, lambda: long_work.ending
     services = Services(
         accounts=CustodianAccounts(book, accounts, passwords),
         interviews=InterviewDesk(
@@ -243,18 +247,14 @@ def build_app(settings: Settings) -> FastAPI:
     known = web_settings(settings, store.authority.fingerprint, str(book.ledger.verifier))
     app = create_app(services, known, [router])
 
-    long_work = LongWork(
-        settings.store_folder / "work.sqlite", store.scrub, scrub_days=settings.scrub_days, busy=room.recording
-    )
-
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncIterator[None]:
         tasks = []
         if witnesses is not None:
             await witnesses.first()
             tasks.append(asyncio.create_task(witnesses.run()))
-        copies.start()
-        await asyncio.to_thread(long_work.start)
+        copies.take_up()
+        long_work.start()
         tasks.append(asyncio.create_task(key_watch.run()))
         tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
         addresses = {each.authority.fingerprint: each.address for each in configured(settings)}
@@ -263,7 +263,6 @@ def build_app(settings: Settings) -> FastAPI:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.to_thread(copies.stop)
         await asyncio.to_thread(long_work.stop)
         await recorder.aclose()
         await monitor.aclose()

@@ -34,7 +34,7 @@ from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.sealing.revocation import Revocation, doubt, said
 from evidence_store.stamps.audit import StampAudit
 from evidence_store.stamps.stamp import TOLERANCE_NS, TimeAuthority
-from evidence_store.vault.vault import Vault
+from evidence_store.vault.reach import Reach
 
 _SCAN = 500
 _TOLD = 5
@@ -99,8 +99,8 @@ class Audit:
     def _findings(self, session: Session) -> Iterator[Finding]:
         yield self._administrators()
         if len(self._book.vault.vaults) > 1:
-            for number, vault in enumerate(self._book.vault.vaults, start=1):
-                yield self._step(f"vault {number}", partial(self._vault, vault))
+            for number, reach in enumerate(self._book.vault.reaches, start=1):
+                yield self._step(f"vault {number}", partial(self._vault, reach))
         yield self._step("ledger", lambda: self._ledger(session))
         yield self._step("custody", lambda: f"{custody_log.verify_rows(session)} events agree with the ledger")
         yield self._step("erasures", lambda: check_erasures(session))
@@ -139,14 +139,15 @@ class Audit:
             return Finding("vaults", True, detail, weak=True)
         return Finding("vaults", True, f"two vaults under different hands: {' and '.join(whose)}")
 
-    def _vault(self, vault: Vault) -> str:
+    def _vault(self, reach: Reach) -> str:
         """Every copy that this vault ought to hold, read whole."""
+        vault = reach.vault
         copies, lacking, wrong, after = 0, 0, list[str](), ""
         holdings = self._book.vault.holdings
         while following := holdings.after(after, _SCAN):
             after = following[-1].name
             for stored in following:
-                looked = look([vault], stored)
+                looked = look([reach], stored)
                 if looked.away:
                     raise OutOfReach("the vault does not answer", code="vault-out-of-reach")
                 known = looked.wrong and holdings.lacked_by(stored.name).get(vault.identity, "object") not in DAMAGE

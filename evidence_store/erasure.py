@@ -5,7 +5,8 @@
                  nobody can open, copy or hold it
     carry out    escrow's file overwritten and removed; the wrap in the key store null; what is open in memory
                  forgotten; the act attested in custody with both people
-    a crash      between the two: the next start carries it out, by the same road
+    settle       the database's log is emptied of the old wrap, as soon as no reader keeps it; in custody too
+    a crash      between any two: the next start goes on, by the same road
 
 Takes, proofs, manifest and custody stay as they are. Nothing here proves that no copy of the seed is left elsewhere:
 two people attest the act (docs/threat-model.md).
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from evidence_store import retention
 from evidence_store.canonical import Record, parse
@@ -161,16 +162,20 @@ class Erasure:
         # A crash here: decided, in custody, and the seed is there still. `finish` at the next start takes it.
         self._carry_out(interview)
 
-    def finish(self) -> None:
-        """What was approved and not carried out before a crash. Raises as `approve`; to be called at every start."""
+    def anything_left(self) -> bool:
+        """Whether something that was approved is not done to its end."""
         with self._book.reading() as session:
-            query = select(ErasureRow.interview_id).where(
-                ErasureRow.approved_at.is_not(None), ErasureRow.done_at.is_(None)
-            )
-            left = list(session.scalars(query))
+            return bool(_left(session, ErasureRow.done_at) or _left(session, ErasureRow.forgotten_at))
+
+    def finish(self) -> None:
+        """What was approved and not carried out before a crash, and what the database's log still holds. Raises as
+        `approve`."""
+        with self._book.reading() as session:
+            left = _left(session, ErasureRow.done_at)
         for interview in left:
             log.warning("erasure_carried_out_late", interview=interview)
             self._carry_out(interview)
+        self._forget_pages()
 
     def _carry_out(self, interview: str) -> None:
         self._keys.erase_escrow(interview)
@@ -194,8 +199,35 @@ class Erasure:
                 }
                 entry.record(_event(Verb.INTERVIEW_ERASED, now, by, row, asked.reason, people))
         self._forget(interview)
-        if not self._book.database.forget_old_pages():
-            log.warning("erased_seed_still_in_the_log", interview=interview)
+        self._forget_pages()
+
+    def _forget_pages(self) -> None:
+        """Empties the database's log of what was overwritten, and says so in custody, for each erasure once. A reader
+        may keep it from being emptied: then it is tried again until it is done (`api/jobs.py`)."""
+        with self._book.reading() as session:
+            waiting = [each for each in _left(session, ErasureRow.forgotten_at) if not _undone(session, each)]
+        if not waiting:
+            return
+        emptied = self._book.database.forget_old_pages()
+        if emptied is False:
+            log.warning("erased_seed_still_in_the_log", erasures=len(waiting))
+            return
+        # A crash here: it is emptied, and said the next time. What was said is in the log then, and no seed.
+        now = self._book.clock()
+        with self._book.writing() as entry:
+            for interview in waiting:
+                query = select(ErasureRow).where(
+                    ErasureRow.interview_id == interview, ErasureRow.done_at.is_not(None),
+                    ErasureRow.forgotten_at.is_(None),
+                )  # fmt: skip
+                for asked in entry.session.scalars(query):
+                    asked.forgotten_at = now
+                    if emptied:
+                        row = self._row(entry.session, interview)
+                        event = CustodyEvent(
+                            Verb.ERASURE_SETTLED, now, Actor.store(), InterviewId(row.id), case_of(row)
+                        )
+                        entry.record(event)
 
     def _standing(self, session: Session, interview: str) -> retention.Standing:
         row, asked = self._row(session, interview), _waiting(session, interview)
@@ -238,6 +270,16 @@ def check_erasures(session: Session) -> str:
         if not gone and (people is not None or interview.state == InterviewState.ERASED):
             raise ChainBroken(f"the key of interview {name} is here after its erasure", code="seed-not-erased")
     return f"{len(attested)} interviews erased, each by two people"
+
+
+def _left(session: Session, step: InstrumentedAttribute[int | None]) -> list[str]:
+    """Interviews whose erasure was approved and has not come to this step."""
+    query = select(ErasureRow.interview_id).where(ErasureRow.approved_at.is_not(None), step.is_(None))
+    return list(session.scalars(query))
+
+
+def _undone(session: Session, interview: str) -> bool:
+    return interview in _left(session, ErasureRow.done_at)
 
 
 def _holds(session: Session, interview: str) -> list[HoldRow]:

@@ -11,16 +11,17 @@ import heapq
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 from typing import BinaryIO, Final, TypeVar
 
 import structlog
 
 from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Tampered, Unavailable, VidneError
 from evidence_store.holdings import Holdings
-from evidence_store.vault.reach import Reach, reached
+from evidence_store.vault.reach import LONG_PATIENCE_S, Reach, reached
 from evidence_store.vault.vault import ListedObject, StoredObject, Vault, check_name, part_of
 
+LISTED_AT_ONCE: Final = 10_000
 MOST_NOTICED: Final = 1_000
 """What readers found wrong and nobody has looked at yet; beyond that the next reading of everything finds it."""
 
@@ -39,7 +40,7 @@ class KeptVault:
     def __init__(self, holdings: Holdings, vaults: Sequence[Vault]) -> None:
         self.holdings = holdings
         self.vaults = tuple(vaults)
-        self._reaches = [Reach(vault) for vault in vaults]
+        self.reaches = [Reach(vault) for vault in vaults]
         self.contradicts: Callable[[str, bytes], bool] = lambda name, other: False
         """Whether other bytes that a vault has under a name prove more than damage: `Book` says so of checkpoints."""
         self._noticed: dict[tuple[str, str], str] = {}
@@ -65,7 +66,7 @@ class KeptVault:
         if known is not None and known.sha256 != stored.sha256:
             raise Conflict("another object has this name", code="object-exists")
         failed: dict[str, VidneError] = {}
-        for reach in self._reaches:
+        for reach in self.reaches:
             try:
                 reach.ask(lambda vault: put_into(vault, stored, data))
             except (Conflict, Unavailable) as error:
@@ -93,9 +94,8 @@ class KeptVault:
         known = self.holdings.of(name)
         if known is not None and known.sha256 != hashlib.sha256(data).digest():
             raise Conflict("another object has this name", code="object-exists")
-        for vault in self.vaults:
-            with reached():
-                vault.mend(name, data)
+        for reach in self.reaches:
+            reach.ask(lambda vault: vault.mend(name, data), LONG_PATIENCE_S)
         return self.put(name, data)
 
     def get(self, name: str, sha256: bytes | None = None) -> bytes:
@@ -104,7 +104,7 @@ class KeptVault:
             known = self.holdings.of(name)
             sha256 = None if known is None else known.sha256
         failed: list[VidneError] = []
-        for reach in self._reaches:
+        for reach in self.reaches:
             try:
                 return reach.ask(lambda vault: vault.get(name, sha256))
             except (NotFound, ChainBroken, OutOfReach) as error:
@@ -118,7 +118,7 @@ class KeptVault:
         mended one lies beneath) before the other vault is. Raises what `get` and `accept` raise.
         """
         failed: list[VidneError] = []
-        for reach in self._reaches:
+        for reach in self.reaches:
             for expected in (None, sha256):
                 try:
                     return accept(_got(reach, name, expected))
@@ -151,9 +151,9 @@ class KeptVault:
             self._each(lambda reach: reach.ask(lambda vault: vault.exists(name)))
         )
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         """What any vault that answers has. Raises OutOfReach when none answers."""
-        listings = self._each(lambda reach: sorted(reach.vault.list(prefix), key=lambda listed: listed.name))
+        listings = self._each(lambda reach: _listed(reach, prefix, after))
         merged = heapq.merge(*listings, key=lambda listed: listed.name)
         for _, same in groupby(merged, key=lambda listed: listed.name):
             yield next(same)
@@ -180,7 +180,7 @@ class KeptVault:
 
     def _each(self, ask: Callable[[Reach], _T]) -> Sequence[_T]:
         answers, failed = [], []
-        for reach in self._reaches:
+        for reach in self.reaches:
             try:
                 with reached():
                     answers.append(ask(reach))
@@ -189,6 +189,20 @@ class KeptVault:
         if not answers:
             raise failed[0]
         return answers
+
+
+def _listed(reach: Reach, prefix: str, after: str) -> Sequence[ListedObject]:
+    """In portions, each of which is waited for: a vault that hangs holds nobody up, one that has much is listed."""
+    found: list[ListedObject] = []
+    while True:
+        portion = reach.ask(
+            lambda vault, after=after: list(islice(vault.list(prefix, after), LISTED_AT_ONCE)),  # type: ignore[misc]
+            LONG_PATIENCE_S,
+        )
+        found += portion
+        if len(portion) < LISTED_AT_ONCE:
+            return sorted(found, key=lambda listed: listed.name)
+        after = portion[-1].name
 
 
 def _got(reach: Reach, name: str, sha256: bytes | None) -> bytes:

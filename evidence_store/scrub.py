@@ -22,8 +22,8 @@ from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
 from evidence_store.identifiers import InterviewId, utc_text
 from evidence_store.kept import KeptVault
 from evidence_store.ledger.book import Book
-from evidence_store.vault.reach import reached
-from evidence_store.vault.vault import StoredObject, Vault
+from evidence_store.vault.reach import LONG_PATIENCE_S, Reach
+from evidence_store.vault.vault import StoredObject
 
 BEHIND_AFTER_NS: Final = 60 * 10**9
 """A vault that lacks something for longer is told of."""
@@ -54,17 +54,16 @@ class Looked:
     data: bytes | None
 
 
-def look(vaults: Collection[Vault], stored: StoredObject) -> Looked:
+def look(reaches: Collection[Reach], stored: StoredObject) -> Looked:
     """Reads every copy of an object."""
     wrong, away, good = {}, set(), None
-    for vault in vaults:
+    for reach in reaches:
         try:
-            with reached():
-                good = vault.get(stored.name, stored.sha256)
+            good = reach.ask(lambda vault: vault.get(stored.name, stored.sha256), LONG_PATIENCE_S)
         except (ChainBroken, NotFound) as error:
-            wrong[vault.identity] = error.code
+            wrong[reach.vault.identity] = error.code
         except OutOfReach:
-            away.add(vault.identity)
+            away.add(reach.vault.identity)
     return Looked(stored, wrong, frozenset(away), good)
 
 
@@ -91,7 +90,7 @@ class Scrub:
     def __init__(self, book: Book, vault: KeptVault) -> None:
         self._book = book
         self._vault = vault
-        self._by_identity = {each.identity: each for each in vault.vaults}
+        self._by_identity = {each.vault.identity: each for each in vault.reaches}
 
     # What is known to be lacking
 
@@ -107,7 +106,7 @@ class Scrub:
             if lack.vault in away:
                 failed += 1
                 continue
-            looked = look(self._vault.vaults, lack.stored)
+            looked = look(self._vault.reaches, lack.stored)
             away |= looked.away
             if lack.vault in looked.wrong and (looked.data is not None or not looked.away):
                 done = self._make_good(looked, lack.vault, was_there=lack.why in DAMAGE)
@@ -129,10 +128,10 @@ class Scrub:
         if looked.data is None:
             self._lose(looked.stored, identity, why)
             return False
+        data, sha256 = looked.data, looked.stored.sha256
         try:
-            with reached():
-                self._by_identity[identity].mend(name, looked.data)
-                self._by_identity[identity].get(name, looked.stored.sha256)
+            self._by_identity[identity].ask(lambda vault: vault.mend(name, data), LONG_PATIENCE_S)
+            self._by_identity[identity].ask(lambda vault: vault.get(name, sha256), LONG_PATIENCE_S)
         except VidneError as error:
             log.error("object_not_mended", vault=identity, code=error.code)
             self._vault.holdings.lack(identity, name, why)
@@ -146,8 +145,7 @@ class Scrub:
 
     def _contradicts(self, name: str, identity: str) -> bool:
         try:
-            with reached():
-                other = self._by_identity[identity].get(name)
+            other = self._by_identity[identity].ask(lambda vault: vault.get(name), LONG_PATIENCE_S)
         except VidneError:
             return False
         return self._vault.contradicts(name, other)
@@ -228,7 +226,7 @@ class Scrub:
         portion = _portion(self._vault.holdings.after(reached_name, _PORTION_OBJECTS))
         copies, octets, mended, lost, unread = 0, 0, 0, 0, 0
         for stored in portion:
-            looked = look(self._vault.vaults, stored)
+            looked = look(self._vault.reaches, stored)
             lacking = self._vault.holdings.lacked_by(stored.name)
             octets += stored.size * (len(self._vault.vaults) - len(looked.away))
             copies += len(self._vault.vaults) - len(looked.away)

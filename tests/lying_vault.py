@@ -71,11 +71,11 @@ class LyingVault:
         self._answer()
         return name in self.objects
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         check_prefix(prefix)
         self._answer()
         for name in sorted(self.objects):
-            if name.startswith(prefix):
+            if name.startswith(prefix) and name > after:
                 yield ListedObject(name, len(self.objects[name]))
 
     def _answer(self) -> None:

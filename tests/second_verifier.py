@@ -25,7 +25,6 @@ TAGS, OF_TAKE = "tagmanifest-sha256.txt", "close doubtful enrolment first_media 
 RANGES = "# vidne/ranges/1: sha256 offset length tick salt second utc track kind file"
 CERTIFICATES = ["device_certificate", "device_ml_dsa_65_certificate", "take_certificate"]
 START, STEP = "type enrolment take room interview tracks wrap previous checkpoint clock", {"word": "", "what": ""}
-
 def step(word: str, what: str) -> None:
     """From here on, whatever does not hold or cannot be read is a refusal by this word."""
     STEP.update(word=word, what=what)
@@ -77,7 +76,6 @@ def elements(data: bytes) -> list[tuple[int, bytes, bytes]]:
         found.append((data[0], data[start : start + size], data[: start + size]))
         data = data[start + size :]
     return found
-
 def signed(folder: Path, name: str, store: x509.Certificate, lattice: Any = None, purpose: str = "") -> bytes:
     """A file's bytes, after its CMS signature (RFC 5652, section 5) held and, where it has one, that by ML-DSA-65."""
     step("signature", f"the store's signature on {name}")
@@ -112,7 +110,6 @@ def check_bag(folder: Path) -> None:
         for name, value in listed.items():
             with (folder / name).open("rb") as file:
                 need(hashlib.file_digest(file, "sha256").hexdigest() == value, f"{name}: another SHA-256", "altered")
-
 def walk(folder: Path, entry: Any, root: x509.Certificate, interview: str) -> dict[str, Any]:
     """One take from its start to its close: its tracks by index, its records and heads by t, its hashes."""
     enrolment, n, name = entry["enrolment"], entry["take"], f"{entry['enrolment']}-{entry['take']}"
@@ -233,9 +230,9 @@ def checkpoint(note: str, ledger: x509.Certificate) -> tuple[int, bytes]:
     for data in ours:
         check(ledger, data[4:], text.encode(), b"\n")
     return int(size), unbase64(root)
-
-def check_custody(folder: Path, ledger: x509.Certificate, manifest: Any, this: str, takes: dict[Any, Any]) -> None:
-    """Every entry is proven in the ledger, of this interview, and says of takes and manifest what was found."""
+def check_custody(folder: Path, ledger: x509.Certificate, manifest: Any, this: str, takes: dict[Any, Any]) -> str:
+    """Every entry is proven, of this interview, and says what was found. Words of what is declared lost."""
+    had, lost = set[str](), set[str]()
     step("checkpoint", "checkpoint.txt")
     latest, sealed = checkpoint((folder / "evidence/checkpoint.txt").read_bytes().decode(), ledger), False
     step("custody", "custody.json")
@@ -257,13 +254,16 @@ def check_custody(folder: Path, ledger: x509.Certificate, manifest: Any, this: s
         need(body["interview"] == manifest["interview"], "of another interview", "interview")
         step("entered", f"what custody entry {index} says")
         said, verb = body["details"], body["verb"]
+        {"stamp:obtained": had, "stamp:lost": lost}.get(verb, set()).add(said.get("stamp", ""))
         sealed = sealed or (verb == "interview:sealed" and said["manifest_sha256"] == this)
         if sealed and verb in ("recording:take:started", "recording:take:closed", "recording:minute"):
             take = takes[body["actor"]["id"].removeprefix("recorder:"), said["take"]]
             hashes_of = {"head": take["heads"][said["t"]]} if verb == "recording:minute" else take["hashes"]
             need(all(said[m] == value for m, value in hashes_of.items() if m in said), "is not what was walked")
     need(sealed, "the ledger does not have this manifest")
-
+    here = {digest(one.read_bytes()).hex() for one in folder.glob("evidence/stamps/*.tsr") if one.name[:7] != "before-"}
+    need(had - lost <= here <= had and lost <= had, "stamps are not those that are here", "stamp")
+    return f"; {len(lost - here)} stamps are declared lost: what they said is not shown" if lost - here else ""
 def verify(folder: Path, fingerprint: str) -> str:
     step("fingerprint", "the root certificate")
     need(fingerprint, "no fingerprint was given: the package alone proves nothing")
@@ -287,8 +287,8 @@ def verify(folder: Path, fingerprint: str) -> str:
     takes = [walk(folder, one, root, manifest["interview"]) for one in manifest["takes"]]
     check_ranges(folder, ranges, takes)
     check_gaps(manifest, takes)
-    check_custody(folder, ledger, manifest, digest(data).hex(), dict(zip(names, takes, strict=True)))
-    return f"GOOD: {len(takes)} takes; what this does not show stands in VERIFY.md"
+    lost = check_custody(folder, ledger, manifest, digest(data).hex(), dict(zip(names, takes, strict=True)))
+    return f"GOOD: {len(takes)} takes{lost}; what this does not show stands in VERIFY.md"
 if __name__ == "__main__":
     arguments = [*sys.argv[1:], "", ""]
     try:

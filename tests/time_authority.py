@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 import subprocess
@@ -148,11 +149,12 @@ class TimeAuthority:
                     self.close_connection = True
                     return
                 body = authority.answer(request)
-                self.send_response(authority.status)
-                self.send_header("Content-Type", "application/timestamp-reply")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # whoever asked may be dead by now
+                    self.send_response(authority.status)
+                    self.send_header("Content-Type", "application/timestamp-reply")
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
 
             def log_message(self, *_args: object) -> None:
                 pass

@@ -1,4 +1,4 @@
-"""Evidence copies: ordered, made one at a time by a thread of their own, handed over from an age file on disk.
+"""Evidence copies: ordered, made one at a time (`api/jobs.py`), handed over from an age file on disk.
 
 The order lies in the database, so that a restart goes on with it. What is on disk is encrypted to its recipient; the
 folder of copies is not the vault and can be cleared.
@@ -48,11 +48,11 @@ from evidence_store.revoking import read as revocations
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.manifest import SignedManifest
 from evidence_store.stamps.collected import stamps_of
+from evidence_store.stamps.lost import declare as declare_lost_stamps
 
 log = structlog.get_logger()
 
 CHUNK: Final = 1 << 18
-WAIT_SECONDS: Final = 0.5
 COVERED_WITHIN: Final = 10.0
 """How long a copy waits for its witnesses to cosign the order for it; it is made all the same."""
 _STAGES: Final = {
@@ -64,7 +64,13 @@ _STAGES: Final = {
 _UNFINISHED: Final = (CopyState.QUEUED, CopyState.VERIFYING, CopyState.RENDERING, CopyState.PACKING)
 
 
+class _GivenUpError(Exception):
+    """The process ends: the copy stays queued."""
+
+
 class CopyDesk:
+    """`ordered` is called when there is a copy to make; `ending` is asked while one is made, and true gives it up."""
+
     def __init__(
         self,
         book: Book,
@@ -85,25 +91,18 @@ class CopyDesk:
         self._house = house
         self._recording = recording
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._wake = threading.Event()
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, name="copies", daemon=True)
+        self.ordered: Callable[[], None] = lambda: None
+        self.ending: Callable[[], bool] = lambda: False
+        self._one = threading.Lock()
 
-    def start(self) -> None:
-        """Takes up what a restart left unfinished."""
+    def take_up(self) -> None:
+        """At start: what a kill left unfinished is queued again."""
         with self._book.database.writing() as session:
             for row in session.scalars(select(CopyRow).where(CopyRow.state.in_([each.value for each in _UNFINISHED]))):
                 row.state, row.progress = CopyState.QUEUED.value, 0
         for left in self._folder.glob("*.part"):
             left.unlink()
         self.forget_erased()
-        self._thread.start()
-
-    def stop(self) -> None:
-        """A copy that is being made is given up and begun again at the next start."""
-        self._ending = True
-        self._wake.set()
-        self._thread.join(timeout=2)
 
     def forget_erased(self) -> None:
         """Removes the copies of interviews that were erased. What was handed over is with its recipient."""
@@ -139,7 +138,7 @@ class CopyDesk:
             )  # fmt: skip
             details = {"recipient": recipient}
             entry.record(self._event(Verb.COPY_REQUESTED, now, actor_of(by), row, copy, details, reason))
-        self._wake.set()
+        self.ordered()
         return copy
 
     def status(self, copy: str) -> CopyStatus:
@@ -163,31 +162,30 @@ class CopyDesk:
         path = self._path(copy)
         return CopyStream(f"vidne-kopi-{copy}.tar.age", path.stat().st_size, _chunks(path))
 
-    # The thread
+    # Making
 
-    def _run(self) -> None:
-        while not self._ending:
-            try:
-                worked = self._work()
-            except Exception as error:  # noqa: BLE001 - a database that is away, a ledger that takes no entries
-                log.error("copies_wait", error=type(error).__name__)
-                worked = False
-            if not worked:
-                self._wake.wait(WAIT_SECONDS)
-                self._wake.clear()
+    def wanted(self) -> bool:
+        """Whether there is a copy to make now: not beside a recording."""
+        return not self._recording() and self._next() is not None
 
-    def _work(self) -> bool:
+    def make_next(self) -> bool:
         """Makes the next copy; False where there is none, or it has to wait. What cannot be entered as failed stays
-        queued, and is made again."""
+        queued, and is made again. Raises Unavailable."""
+        with self._one:
+            return self._make_next()
+
+    def _make_next(self) -> bool:
         copy = self._next()
         if copy is None or self._recording():
             return False
         try:
             self._make(copy)
+        except _GivenUpError:
+            return False
         except VidneError as error:
             log.error("copy_failed", copy=copy, code=error.code)
             self._failed(copy, error.code)
-        except Exception as error:  # noqa: BLE001 - the thread must outlive one copy; who asked is told
+        except Exception as error:  # noqa: BLE001 - the next copy is another; who asked is told
             log.error("copy_failed", copy=copy, error=type(error).__name__)
             self._failed(copy, "error")
         return True
@@ -217,6 +215,8 @@ class CopyDesk:
             entry.record(self._event(Verb.COPY_MADE, now, Actor.store(), interview, copy, details))
 
     def _progress(self, copy: str, stage: str, done: float) -> None:
+        if self.ending():
+            raise _GivenUpError
         state, begins, share = _STAGES[stage]
         with self._book.database.writing() as session:
             row = _copy(session, copy)
@@ -251,6 +251,9 @@ class CopyDesk:
     def _source(self, copy: str) -> CopySource:
         """Everything the copy is made from, with a checkpoint that covers every event so far."""
         authority, vault = self._authority, self._book.vault
+        with self._book.reading() as session:
+            of = _copy(session, copy).interview_id
+        declare_lost_stamps(self._book, of)
         with self._book.database.writing() as session:
             note = self._book.ledger.checkpoint(session, self._book.clock())
         self._book.keep(note)

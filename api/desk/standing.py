@@ -14,7 +14,10 @@ RECOVERY_KEY_HERE: Final = "recovery-key-here"
 KEYS_AWAY: Final = "keys-out-of-reach"
 """A key of the store cannot be used now: operations.md#an-hsm-that-does-not-answer."""
 
-STANDING: Final = frozenset({RECOVERY_KEY_HERE, KEYS_AWAY})
+LONG_WORK_DOWN: Final = "long-work-down"
+"""What is under way is not remembered over a restart: `api.long_work`."""
+
+STANDING: Final = frozenset({RECOVERY_KEY_HERE, KEYS_AWAY, LONG_WORK_DOWN})
 
 
 def standing_alarms(escrow: Path) -> tuple[Alarm, ...]:

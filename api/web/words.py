@@ -81,6 +81,7 @@ ALARMS: Final[dict[str, str]] = {
     "recovery-key-here": "Gendannelsesnøglen ligger endnu på maskinen. Systemadministratoren skal opdele den og fjerne den.",  # noqa: E501
     "keys-out-of-reach": "Lagerets nøgler svarer ikke (HSM). Optagelser fortsætter og gemmes, men kan ikke ses eller forsegles, før de svarer.",  # noqa: E501
     "device-key-away": "Rummets maskine kan ikke underskrive (TPM). En optagelse, der er i gang, fortsætter; en ny kan ikke begynde, før den svarer.",  # noqa: E501
+    "long-work-down": "Baggrundsarbejdet huskes ikke over en genstart. Det udføres stadig; kontakt driften.",
     "witness-late": "Et vidne har ikke medunderskrevet beviskæden i tide. Arbejdet fortsætter; kontakt driften.",
     "witness-veto": "Et vidne siger nej til beviskæden. Optagelser fortsætter, men intet nyt kan skrives. Kontakt den beviskædeansvarlige straks.",  # noqa: E501
     "vault-behind": "Et af de to lagre mangler noget. Det andet har det; intet er gået tabt.",
@@ -184,6 +185,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.ERASURE_WITHDRAWN: "Sletteindstilling trukket tilbage",
     Verb.ERASURE_APPROVED: "Sletning godkendt",
     Verb.INTERVIEW_ERASED: "Slettet: nøglen er tilintetgjort",
+    Verb.ERASURE_SETTLED: "Databasens log er tømt for den slettede nøgle",
     Verb.TAKE_STARTED: "Optagelse begyndt",
     Verb.TAKE_TESTED: "Prøve af optagelsen åbnet og kontrolleret",
     Verb.TAKE_TEST_FAILED: "Prøve af optagelsen kunne ikke åbnes",
@@ -196,6 +198,7 @@ VERBS: Final[dict[str, str]] = {
     Verb.OBSERVED: "Bemærket i billede eller lyd",
     Verb.DELIVERY_REFUSED: "Aflevering afvist",
     Verb.STAMP_OBTAINED: "Tidsstempel modtaget",
+    Verb.STAMP_LOST: "Tidsstempel er gået tabt",
     Verb.STAMP_REFUSED: "Tidsstempel afvist",
     Verb.STAMPS_LATE: "Tidsstempler er forsinket",
     Verb.STAMPS_CAUGHT_UP: "Tidsstempler er indhentet",

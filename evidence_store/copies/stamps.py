@@ -46,6 +46,7 @@ class Line:
 class Timed:
     """What was found. `stamps`: how many; `by` whom, fingerprints, called `names`; `unknown`: those of them that were
     not given from outside. `first`: when each thing existed at the latest. `after`: when a take had not begun yet.
+    `lost`: what those are about that the store had, lost and declared.
     """
 
     stamps: int = 0
@@ -53,6 +54,7 @@ class Timed:
     first: dict[str, int] = field(default_factory=dict)
     after: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
 
 
@@ -118,10 +120,12 @@ def check_stamps(
     ledger: x509.Certificate,
     entered: Mapping[str, str],
     given: Sequence[str],
+    lost: Mapping[str, str],
 ) -> Timed:
     """Every stamp of the package, and each claimed time against it.
 
-    `entered`: stamps that custody names, by SHA-256 (hex), and what each is about. `given`: fingerprints of
+    `entered`: stamps that custody names, by SHA-256 (hex), and what each is about; `lost`: those of them that custody
+    declares lost, as `entered`. `given`: fingerprints of
     authorities that are known from outside. Raises SignatureInvalid, ChainBroken, InvalidInput.
     """
     found = Timed()
@@ -150,7 +154,10 @@ def check_stamps(
         found.after[f"take {each.take}"] = check_before(each, walk.start, ledger, authorities[each.authority])
         found.stamps += 1
         found.by[each.authority] += 1
-    if missing := set(entered) - seen:
+    if set(lost) - set(entered):
+        raise ChainBroken("a stamp is declared lost that custody never had", code="stamps-mismatch")
+    found.lost = [about for stamp, about in lost.items() if stamp not in seen]
+    if missing := set(entered) - seen - set(lost):
         raise ChainBroken(f"{len(missing)} stamps that custody names are not here", code="stamps-mismatch")
     if seen - set(entered):
         raise ChainBroken("a stamp is here that custody does not name", code="stamps-mismatch")
@@ -164,6 +171,20 @@ def check_stamps(
 
 def words(found: Timed) -> str:
     """What it comes to, for people."""
+    return _words(found) + _lost_words(found)
+
+
+def _lost_words(found: Timed) -> str:
+    if not found.lost:
+        return ""
+    about = ", ".join(dict.fromkeys(found.lost))
+    return (
+        f"; DECLARED LOSS: {len(found.lost)} stamps that the store had are lost, and the ledger says so ({about}). What"
+        " they said of that time is not shown; all else stands"
+    )
+
+
+def _words(found: Timed) -> str:
     if not found.stamps:
         return "no outside time: every time here is the word of recorder and store"
     makers = [

@@ -330,7 +330,13 @@ class _Verifier:
             for entry in entries
             if entry["body"]["verb"] == Verb.STAMP_OBTAINED.value
         }
-        found = check_stamps(self._bag, self._walks, self._ledger(), entered, self._anchors.time_authorities)
+        lost = {
+            entry["body"]["details"]["stamp"]: entry["body"]["details"]["about"]
+            for entry in entries
+            if entry["body"]["verb"] == Verb.STAMP_LOST.value
+        }
+        given = self._anchors.time_authorities
+        found = check_stamps(self._bag, self._walks, self._ledger(), entered, given, lost)
         self._report.clocks = sorted(found.unknown)
         return words(found)
 

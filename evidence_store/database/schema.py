@@ -114,6 +114,8 @@ class ErasureRow(Base):
     approved_by: Mapped[str | None] = mapped_column(ForeignKey("account.id"))
     # Null between the decision and its end: the next start carries it out.
     done_at: Mapped[int | None] = mapped_column(BigInteger)
+    # When no file of the database held the wrap any more.
+    forgotten_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class DeviceRow(Base):

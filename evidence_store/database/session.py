@@ -130,14 +130,14 @@ class Database:
         with _translated(), Session(self._writing_engine, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def forget_old_pages(self) -> bool:
+    def forget_old_pages(self) -> bool | None:
         """What was overwritten is in no file any more: the write-ahead log is emptied into the database.
 
-        False where somebody read so long that it could not be (the next call can), and on other databases than SQLite,
-        whose dead rows and logs are theirs to write over: docs/operations.md#erasing-an-interview.
+        False where somebody read so long that it could not be (the next call can). None on other databases than
+        SQLite, whose dead rows and logs are theirs to write over: docs/operations.md#erasing-an-interview.
         """
         if self.engine.dialect.name != "sqlite":
-            return False
+            return None
         connection = self.engine.raw_connection()
         try:
             busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -24,6 +24,8 @@ from evidence_store.stamps.waiting import want_stamps
 log = structlog.get_logger()
 
 _CHECKPOINTS = "ledger/checkpoints/"
+_NEAR = 256
+"""Sizes of the ledger, for the first look; its square for the second."""
 
 
 class Entry:
@@ -66,16 +68,28 @@ class Book:
         Raises ChainBroken, SignatureInvalid where it is not (a backup was restored, or a log was made anew); nothing
         is written from then on.
         """
-        names = [kept.name for kept in self.vault.list(_CHECKPOINTS)]
-        if not names:
+        last = self._last_remembered()
+        if last is None:
             return
         try:
             with self.reading() as session:
-                self.ledger.check_against(session, self.vault.get(names[-1]))
+                self.ledger.check_against(session, self.vault.get(last))
         except Tampered as error:
             self.read_only = True
             log.critical("ledger_is_not_the_remembered_one", code=error.code)
             raise
+
+    def _last_remembered(self) -> str | None:
+        """The vault's last checkpoint, looked for from where this database's own ends: years of them are not listed
+        at each start. What a database that was set back does not have lies behind that, and is found first."""
+        with self.reading() as session:
+            latest = self.ledger.latest_checkpoint(session)
+            size = 0 if latest is None else self.ledger.size_of(latest)
+        for back in (_NEAR, _NEAR**2, size):
+            names = [kept.name for kept in self.vault.list(_CHECKPOINTS, checkpoint_name(max(0, size - back)))]
+            if names:
+                return names[-1]
+        return None
 
     def require_entries(self) -> None:
         """For work whose result has to be entered, before it begins. Raises Unavailable as `writing` would."""

@@ -38,7 +38,7 @@ class AbsentVault:
     def exists(self, name: str) -> bool:
         self._refuse()
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -110,14 +110,14 @@ class DiskVault:
     def exists(self, name: str) -> bool:
         return self._path(name).is_file()
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         check_prefix(prefix)
         folder = self._objects / prefix.rpartition("/")[0]
-        found = [path for path in folder.rglob("*") if path.is_file()]
         # By name, not by path: a path sorts its parts one by one.
-        names = sorted((path.relative_to(self._objects).as_posix(), path) for path in found)
-        for name, path in names:
-            if name.startswith(prefix):
+        names = sorted(path.relative_to(self._objects).as_posix() for path in folder.rglob("*"))
+        for name in names:
+            # Folders are told from objects last: that asks the disk for each.
+            if name.startswith(prefix) and name > after and (path := self._objects / name).is_file():
                 yield ListedObject(name, path.stat().st_size)
 
     def sweep(self) -> int:
@@ -178,8 +178,11 @@ class DiskVault:
             os.close(fd)
 
     def _make_folders(self, path: Path) -> None:
+        own = [folder for folder in path.parents if folder.is_relative_to(self._objects)]
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Never the vault's own folder: where its disk was taken away, another vault would seem to lie there.
+            for folder in own[-2::-1]:
+                folder.mkdir(exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise Conflict("an object has the name of this one's folder", code="object-exists") from None
 

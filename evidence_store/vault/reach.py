@@ -17,6 +17,8 @@ from evidence_store.errors import OutOfReach
 from evidence_store.vault.vault import Vault
 
 PATIENCE_S: Final = 3.0
+LONG_PATIENCE_S: Final = 30.0
+"""Of work that nobody waits for: a listing of ten thousand names, the reading and mending of everything."""
 RESTS_FOR_S: Final = 10.0
 _AT_ONCE: Final = 16
 """Callers of one vault at a time; more wait, and give up when their patience ends."""
@@ -32,14 +34,14 @@ class Reach:
         self._callers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="vault")
         self._rests_until = -math.inf
 
-    def ask(self, work: Callable[[Vault], _T]) -> _T:
-        """What `work` gives. Raises OutOfReach `vault-slow` after `PATIENCE_S`, and at once for `RESTS_FOR_S` from
-        then on; what was begun goes on by itself. Beside that whatever `work` raises."""
+    def ask(self, work: Callable[[Vault], _T], patience: float | None = None) -> _T:
+        """What `work` gives. Raises OutOfReach `vault-slow` after `patience` seconds (default: `PATIENCE_S`), and at
+        once for `RESTS_FOR_S` from then on; what was begun goes on by itself. Beside that whatever `work` raises."""
         if time.monotonic() < self._rests_until:
             raise OutOfReach("the vault did not answer a moment ago", code="vault-slow")
         asked = self._callers.submit(self._within, work)
         try:
-            return asked.result(PATIENCE_S)
+            return asked.result(PATIENCE_S if patience is None else patience)
         except NotInTime:
             if asked.done():
                 raise  # its own

@@ -193,9 +193,9 @@ class S3Vault:
         check_name(name)
         return self._first(name) is not None
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         check_prefix(prefix)
-        for name, first in self._firsts(prefix):
+        for name, first in self._firsts(prefix, after):
             yield ListedObject(name, first.size)
 
     def _there(self, name: str) -> _Version:
@@ -217,13 +217,15 @@ class S3Vault:
             self._known[name] = known  # for good: nothing comes to be before it
         return known
 
-    def _firsts(self, prefix: str) -> Iterator[tuple[str, _Version]]:
+    def _firsts(self, prefix: str, after: str = "") -> Iterator[tuple[str, _Version]]:
         """Names and their first versions, by name. A delete marker is no version."""
+        # A marker before the prefix is no marker: some stores take it for the end.
+        place = {"Bucket": self.bucket.name, "Prefix": prefix} | ({"KeyMarker": after} if after > prefix else {})
         with _answers():
-            pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.bucket.name, Prefix=prefix)
+            pages = self.client.get_paginator("list_object_versions").paginate(**place)
             versions = (version for page in pages for version in page.get("Versions", ()))
             for name, same in groupby(versions, key=lambda version: str(version["Key"])):
-                if name.startswith(CANARIES):
+                if name.startswith(CANARIES) or name <= after:
                     continue
                 # The newest comes first (S3 API, ListObjectVersions).
                 *_, oldest = same

@@ -69,8 +69,9 @@ class Vault(Protocol):
 
     def exists(self, name: str) -> bool: ...
 
-    def list(self, prefix: str = "") -> Iterator[ListedObject]:
-        """Every object whose name begins with the prefix, by name. The prefix need not end at a slash."""
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
+        """Every object whose name begins with the prefix and follows `after`, by name; the prefix need not end at a
+        slash, and nothing needs to have the name `after`. What is before it costs the least that the store allows."""
 
 
 def part_of(data: bytes, start: int, length: int) -> bytes:

@@ -11,7 +11,7 @@ import sys
 import structlog
 import typer
 
-from tests.bench import crash, eye, finish, loss, playback, record, seal, soak, table, transit, view
+from tests.bench import crash, eye, finish, kills, loss, playback, record, seal, soak, table, transit, view
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
@@ -22,6 +22,7 @@ BENCHES: dict[str, Bench] = {
     "eye": eye,
     "loss": loss,
     "crash": crash,
+    "kills": kills,
     "soak": soak,
     "playback": playback,
     "finish": finish,

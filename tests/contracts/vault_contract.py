@@ -116,6 +116,10 @@ class VaultContract:
         assert [listed.name for listed in vault.list("a")] == ["a-b/1", "a.b", "a/1", "a/10", "a/2"]
         assert [listed.name for listed in vault.list("b/c/")] == ["b/c/d", "b/c/e"]
         assert list(vault.list("nothing/here")) == []
+        assert [listed.name for listed in vault.list("a/", "a/1")] == ["a/10", "a/2"]
+        assert [listed.name for listed in vault.list("a/", "a/11")] == ["a/2"]
+        assert [listed.name for listed in vault.list("b/c/", "a/1")] == ["b/c/d", "b/c/e"]
+        assert list(vault.list("a/", "a/2")) == []
 
     @pytest.mark.parametrize("name", BAD_NAMES)
     def test_bad_names(self, vault: Vault, name: str) -> None:

@@ -150,3 +150,24 @@ def test_killed_writer_leaves_only_whole_objects(tmp_path: Path) -> None:
     for k in range(told + 1):
         assert vault.get(f"a/{k}") == str(k).encode() * 5_000
     assert len(list(vault.list())) - (told + 1) in (0, 1)
+
+
+def test_a_disk_that_is_taken_away_while_an_object_is_written_leaves_no_folder_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by `tests/kills`: what was made in its place kept the disk from being put back there."""
+    vault, away = DiskVault(tmp_path / "vault"), tmp_path / "away"
+    opened = DiskVault._open_temporary
+
+    def then_taken_away(self: DiskVault) -> tuple[Path, int]:
+        found = opened(self)
+        (tmp_path / "vault").rename(away)
+        return found
+
+    monkeypatch.setattr(DiskVault, "_open_temporary", then_taken_away)
+    with pytest.raises(OSError, match="No such file"):
+        vault.put("takes/1/start.json", b"start")
+    assert not (tmp_path / "vault").exists()
+    away.rename(tmp_path / "vault")
+    monkeypatch.undo()
+    assert vault.put("takes/1/start.json", b"start").size == 5

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from evidence_store import kept, scrub
 from evidence_store.audit import Audit, Finding
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AlarmRow, ScrubRow
-from evidence_store.errors import ChainBroken, Unavailable
+from evidence_store.errors import ChainBroken, OutOfReach, Unavailable
 from evidence_store.kept import KeptVault
 from evidence_store.ledger.book import checkpoint_name
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.scrub import BEHIND, BEHIND_AFTER_NS, FIRST, LOST, Scrub
 from evidence_store.vault.disk import DiskVault
+from evidence_store.vault.vault import ListedObject
 from recorder.spool import Spool
 from recorder.take import Order
 from tests.conftest import BOTH_DATABASES
@@ -350,3 +354,52 @@ def test_what_a_crash_left_between_vault_and_database_is_known_from_the_next_try
     two.first.put(name, b"a signature that a crash left")
     house.store.sealing.seal(order.interview.hex())
     assert two.second.objects[name] == b"a signature that a crash left"
+
+
+def test_a_vault_that_hangs_holds_up_neither_reading_nor_bringing_nor_mending(
+    two: Two, house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.deliver(record(house, spool, order))
+    monkeypatch.setattr(scrub, "LONG_PATIENCE_S", 0.2)
+    monkeypatch.setattr(kept, "LONG_PATIENCE_S", 0.2)
+    two.second.hangs = True
+    try:
+        began = time.monotonic()
+        assert two.read_everything().unread > 0
+        assert [listed.name for listed in two.vault.list("takes/")]
+        two.vault.holdings.lack(two.second.identity, name_of(house), "object")
+        assert two.scrub.bring().failed > 0
+        with pytest.raises(OutOfReach):
+            two.vault.mend(name_of(house), two.on_disk(name_of(house)).read_bytes())
+        assert time.monotonic() - began < 5
+    finally:
+        two.second.hangs = False
+        two.second.released.set()
+
+
+def test_a_start_lists_the_last_checkpoints_and_not_all_of_them(two: Two, house: House) -> None:
+    book, told = house.store.book, list[tuple[str, str]]()
+    really = two.first.list
+
+    def list_(prefix: str = "", after: str = "") -> Iterator[ListedObject]:
+        told.append((prefix, after))
+        return really(prefix, after)
+
+    two.first.list = list_  # type: ignore[method-assign]
+    for _ in range(300):
+        book.record(CustodyEvent(Verb.INTERVIEW_SEARCHED, BEGAN, Actor.console()))
+    book.check_remembered()
+    with book.reading() as session:
+        size = book.ledger.size_of(book.ledger.latest_checkpoint(session) or b"")
+    assert told == [("ledger/checkpoints/", checkpoint_name(size - 256))]
+
+
+def test_a_start_finds_what_is_remembered_behind_and_before_its_own_end(two: Two, house: House) -> None:
+    """The vault's last checkpoint is the one that counts, wherever this database ends."""
+    book = house.store.book
+    book.record(CustodyEvent(Verb.INTERVIEW_SEARCHED, BEGAN, Actor.console()))
+    with book.reading() as session:
+        size = book.ledger.size_of(book.ledger.latest_checkpoint(session) or b"")
+    assert book._last_remembered() == checkpoint_name(size)
+    two.first.put(checkpoint_name(size + 5000), b"of a ledger that grew on")
+    assert book._last_remembered() == checkpoint_name(size + 5000)

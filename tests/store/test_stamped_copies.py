@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import subprocess
@@ -18,17 +19,21 @@ from evidence_store.copies.stamps_before import check_before
 from evidence_store.copies.verify import Anchors, verify
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import CustodyEventRow
-from evidence_store.errors import ChainBroken, SignatureInvalid
+from evidence_store.errors import ChainBroken, OutOfReach, SignatureInvalid
+from evidence_store.kept import KeptVault
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.people import Role
 from evidence_store.sealing.check import Start, check_start
 from evidence_store.stamps.carried import Before
 from evidence_store.stamps.collected import stamps_of
+from evidence_store.stamps.lost import declare
 from evidence_store.stamps.stamp import request
 from recorder.spool import TakeFolder
 from recorder.take import Order
-from tests.house import House, until
-from tests.stamping import DAY_NS, ask, quiet, recorded, stamped_house
+from tests import second_verifier
+from tests.house import House
+from tests.lying_vault import LyingVault
+from tests.stamping import DAY_NS, ask, obtained, quiet, recorded, stamped_house
 from tests.time_authority import TimeAuthority
 
 
@@ -65,14 +70,10 @@ async def sealed_copy(house: House, order: Order, folder: Path, recipient: str) 
     """The age file that the desk makes for whoever holds the key of `recipient`."""
     store = house.store
     desk = CopyDesk(store.book, store.authority, store.keys, folder / "copies", "Børnehus", lambda: False)
-    desk.start()
-    try:
-        by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
-        copy = desk.request(order.interview.hex(), by, "Til prøve", recipient)
-        await until(lambda: desk.status(copy).state in (CopyState.READY, CopyState.FAILED), 60)
-        assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
-    finally:
-        desk.stop()
+    by = Account(house.account, "op", "Ida Optager", Role.OPERATOR)
+    copy = desk.request(order.interview.hex(), by, "Til prøve", recipient)
+    await asyncio.to_thread(desk.make_next)
+    assert desk.status(copy).state is CopyState.READY, desk.status(copy).error
     return folder / "copies" / f"{copy}.tar.age"
 
 
@@ -166,3 +167,50 @@ async def test_a_store_that_enters_a_stamp_of_its_own_is_not_believed(house: Hou
     lie = Before(take.enrolment.hex(), take.take, fingerprint, response, note, event.body(), proof)
     with pytest.raises(SignatureInvalid, match="no authority that is known"):
         check_before(lie, start, house.store.authority.ledger, known)
+
+
+async def test_a_stamp_that_every_vault_lost_is_declared_and_withholds_no_copy(
+    house: House, authority: TimeAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = house.interview()
+    recorded(house, order)
+    await ask(house, authority)
+    store, interview = house.store, order.interview.hex()
+    gone = next(each for each in obtained(house) if each["what"] == "close")
+    (house.vault / str(gone["object"])).unlink()
+    (fingerprint,) = store.stamps.authorities
+    anchors = Anchors(store.authority.fingerprint, time_authorities=(fingerprint,))
+    bag = await copied(house, order, tmp_path / "first")
+    report = verify(bag, anchors)
+    assert report.ok, report.failures
+    said = next(each.detail for each in report.checks if each.name == "time")
+    assert f"DECLARED LOSS: 1 stamps that the store had are lost, and the ledger says so ({gone['about']})" in said
+    assert [each.event.details["stamp"] for each in house.custody(Verb.STAMP_LOST)] == [gone["stamp"]]
+    # The invented sound has no init, so that no originals can be looked at.
+    monkeypatch.setattr(second_verifier, "check_ranges", lambda *_: None)
+    assert "1 stamps are declared lost" in second_verifier.verify(bag, store.authority.fingerprint)
+    # Once is enough; and what is missing without a declaration is refused by both.
+    assert declare(store.book, interview) == 0
+    listed = bag / "evidence/stamps/stamps.txt"
+    first = next(line.split()[0] for line in listed.read_text().splitlines()[1:] if "/start-" in line)
+    changed = listed.read_text().splitlines(keepends=True)
+    listed.write_text("".join(line for line in changed if first not in line))
+    (bag / first).unlink()
+    assert not next(each.ok for each in verify(bag, anchors).checks if each.name == "time")
+    monkeypatch.setattr(second_verifier, "check_bag", lambda *_: None)
+    with pytest.raises(ValueError, match="stamps are not those that are here"):
+        second_verifier.verify(bag, store.authority.fingerprint)
+
+
+async def test_nothing_is_declared_lost_while_a_vault_does_not_answer(house: House, authority: TimeAuthority) -> None:
+    order = house.interview()
+    recorded(house, order)
+    await ask(house, authority)
+    book, away = house.store.book, LyingVault()
+    gone = obtained(house)[0]
+    (house.vault / str(gone["object"])).unlink()
+    book.vault = KeptVault(book.vault.holdings, [*book.vault.vaults, away])
+    away.away = True
+    with pytest.raises(OutOfReach):
+        declare(book, order.interview.hex())
+    assert house.custody(Verb.STAMP_LOST) == []

@@ -14,7 +14,6 @@ import json
 import sys
 import tarfile
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,13 +93,9 @@ def package(house: House, order: Order) -> bytes:
     folder = house.folder / "copies"
     desk = CopyDesk(store.book, store.authority, store.keys, folder, "Børnehus Demo", lambda: False)
     copy = desk.request(order.interview.hex(), by, "hovedforhandling", str(identity.to_public()))
-    desk.start()
-    try:
-        while (status := desk.status(copy)).state is not CopyState.READY:
-            assert status.state is not CopyState.FAILED, status.error
-            time.sleep(0.02)
-    finally:
-        desk.stop()
+    desk.make_next()
+    status = desk.status(copy)
+    assert status.state is CopyState.READY, status.error
     return bytes(pyrage.decrypt((folder / f"{copy}.tar.age").read_bytes(), [identity]))
 
 
