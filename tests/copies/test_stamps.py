@@ -20,8 +20,9 @@ from evidence_store.copies.verify import Anchors, Report, verify
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.identifiers import CaseNumber
 from evidence_store.sealing.check import check_start
+from evidence_store.stamps.asking import request
 from evidence_store.stamps.carried import Chain, Collected
-from evidence_store.stamps.stamp import authority_from_pem, renewal, request
+from evidence_store.stamps.stamp import authority_from_pem, renewal
 from evidence_store.stamps.subjects import Kind
 from tests.copies.conftest import (
     BEGAN,

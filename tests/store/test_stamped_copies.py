@@ -22,9 +22,9 @@ from evidence_store.errors import ChainBroken, SignatureInvalid
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.people import Role
 from evidence_store.sealing.check import Start, check_start
+from evidence_store.stamps.asking import request
 from evidence_store.stamps.carried import Before
 from evidence_store.stamps.collected import stamps_of
-from evidence_store.stamps.stamp import request
 from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests.house import House, until
