@@ -13,7 +13,7 @@ from cryptography import x509
 
 from evidence_store.canonical import parse
 from evidence_store.copies.bag import Bag, read
-from evidence_store.copies.source import take_folder
+from evidence_store.copies.layout import take_folder
 from evidence_store.copies.stamps_before import KINDS, PATH, before_files, before_path, check_before, read_before
 from evidence_store.copies.walk import Walk
 from evidence_store.errors import ChainBroken, InvalidInput

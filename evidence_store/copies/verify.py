@@ -21,15 +21,14 @@ from evidence_store.canonical import Record, canonical
 from evidence_store.copies import ranges
 from evidence_store.copies.bag import Bag, checksums, open_bag, read, sha256_of
 from evidence_store.copies.cms import check_cms
-from evidence_store.copies.contents import CUSTODY_TYPE, VIEWING
 from evidence_store.copies.custody_proofs import check_entry, head_of, ledger_verifier
 from evidence_store.copies.entered import Walked, check_entered
 from evidence_store.copies.gaps import check_listed
+from evidence_store.copies.layout import COPY_SIGNATURE, CUSTODY_TYPE, VIEWING, original_path, take_folder, take_label
+from evidence_store.copies.listed import check_manifest, parse_manifest
 from evidence_store.copies.originals import Expected, check_originals
 from evidence_store.copies.revocations import FOLDER, check_none_doubtful, check_revocation, path_of
-from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
 from evidence_store.copies.stamps import check_stamps, words
-from evidence_store.copies.survey import check_manifest, parse_manifest
 from evidence_store.copies.walk import Walk
 from evidence_store.copies.witnessed import check_began, check_one_history, check_witnesses, cosignatures_of_strangers
 from evidence_store.custody import Verb
