@@ -15,7 +15,7 @@ from evidence_store.sealing.check import Chain, Start
 from evidence_store.sealing.journal import TrackEntry
 from evidence_store.sealing.keys import PrivateKey, take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet, SegmentKeys, wipe
-from evidence_store.sealing.tick import open_message, place_of, salt_of
+from evidence_store.sealing.tick import is_media, open_message, place_of, salt_of
 
 
 @dataclass(frozen=True, slots=True)
