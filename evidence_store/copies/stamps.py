@@ -46,6 +46,7 @@ class Line:
 class Timed:
     """What was found. `stamps`: how many; `by` whom, fingerprints, called `names`; `unknown`: those of them that were
     not given from outside. `first`: when each thing existed at the latest. `after`: when a take had not begun yet.
+    `manifest`: who stamped that, and when first.
     """
 
     stamps: int = 0
@@ -53,6 +54,7 @@ class Timed:
     first: dict[str, int] = field(default_factory=dict)
     after: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    manifest: dict[str, int] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
 
@@ -248,4 +250,7 @@ def _note(found: Timed, chain: Sequence[Line], stamps: Sequence[Stamp], claim: i
         raise ChainBroken(f"{about} claims a time {late:.0f} s after it was stamped", code="time-contradiction")
     found.stamps += len(stamps)
     found.by.update(line.authority for line in chain)
+    if about == _MANIFEST:
+        first = chain[0].authority
+        found.manifest[first] = min(found.manifest.get(first, stamps[0].time), stamps[0].time)
     found.first[about] = min(found.first.get(about, stamps[0].time), stamps[0].time)
