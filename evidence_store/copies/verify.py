@@ -110,6 +110,8 @@ class _Verifier:
             check = Check(name, True, work())
         except (Tampered, InvalidInput) as error:
             check = Check(name, False, str(error), error.code)
+        except OSError as error:
+            check = Check(name, False, f"cannot be read: {error.strerror or type(error).__name__}", "unreadable")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # Whatever a forged record makes of our reading, it is a failed check and not a crash.
             check = Check(name, False, f"malformed: {type(error).__name__}", "malformed")
@@ -309,7 +311,8 @@ class _Verifier:
         return f"{len(entries)} entries, each proven in the signed ledger (up to {size} entries){unknown}"
 
     def _check_witnesses(self) -> str:
-        keys = self._anchors.witnesses
+        # One key stands for one witness, whatever names it was given under.
+        keys = list({key.public_key: key for key in self._anchors.witnesses}.values())
         starts = {take_label(n): walk.start for n, walk in enumerate(self._walks) if walk is not None}
         covered, began = check_witnesses(self._proven_in, keys, self._anchors.quorum), check_began(starts, keys)
         self._report.witnesses = standing_for_all(self._proven_in, keys)
