@@ -60,12 +60,14 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class SignedData:
-    """`content`: None where it is detached. `certificates`: DER, none of them trusted."""
+    """`content`: None where it is detached. `certificates`: DER, none of them trusted.
+    `revocations`: whether there are lists of those, which nobody reads here."""
 
     content_type: str
     content: bytes | None
     certificates: tuple[bytes, ...]
     signers: tuple[Signer, ...]
+    revocations: bool
 
 
 def parse(data: bytes) -> SignedData:
@@ -78,7 +80,7 @@ def parse(data: bytes) -> SignedData:
     body = der.one(wrapped.content, der.SEQUENCE)
     if der.integer(body.take(der.INTEGER)) not in (1, 3):
         raise der.form("a SignedData of another version")
-    der.set_of(body.take(der.SET).content)
+    announced = {der.algorithm(each) for each in der.set_of(body.take(der.SET).content)}
     inner = der.Reader(body.take(der.SEQUENCE).content)
     content_type, explicit = der.oid(inner.take(der.OID)), inner.optional(0xA0)
     inner.end()
@@ -88,11 +90,13 @@ def parse(data: bytes) -> SignedData:
         content = held.take(der.OCTETS).content
         held.end()
     certificates = body.optional(0xA0)
-    body.optional(0xA1)  # revocation lists, which say nothing here
-    signers = der.set_of(body.take(der.SET).content)
+    revocations = body.optional(0xA1)
+    signers = tuple(map(_signer, der.set_of(body.take(der.SET).content)))
     body.end()
+    if {each.digest for each in signers} - announced:
+        raise der.form("a signer's hash that was not announced")
     ders = () if certificates is None else tuple(each.whole for each in der.set_of(certificates.content))
-    return SignedData(content_type, content, ders, tuple(map(_signer, signers)))
+    return SignedData(content_type, content, ders, signers, revocations is not None)
 
 
 def _signer(element: der.Element) -> Signer:

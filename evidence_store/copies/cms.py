@@ -29,6 +29,8 @@ def check_cms(data: bytes, signature: bytes, store: x509.Certificate, root: x509
             raise SignatureInvalid("not one detached signature by SHA-256", code="signature-invalid")
         if found.content_type != signed_data.DATA:
             raise SignatureInvalid("a signature over something else than data", code="signature-invalid")
+        if found.revocations or not set(found.certificates) <= {certs.to_der(store), certs.to_der(root)}:
+            raise SignatureInvalid("a signature brings what others certify", code="signature-invalid")
         signed_data.check(found.signers[0], store, signed_data.DATA, data)
     except (SignatureInvalid, InvalidInput, ValueError) as error:
         raise SignatureInvalid("the store's CMS signature does not hold", code="signature-invalid") from error

@@ -112,7 +112,7 @@ class _Verifier:
             check = Check(name, False, str(error), error.code)
         except OSError as error:
             check = Check(name, False, f"cannot be read: {error.strerror or type(error).__name__}", "unreadable")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, AttributeError, *certs.UNREADABLE) as error:
             # Whatever a forged record makes of our reading, it is a failed check and not a crash.
             check = Check(name, False, f"malformed: {type(error).__name__}", "malformed")
         self._report.checks.append(check)

@@ -91,7 +91,7 @@ def check(response: bytes, data: bytes, authority: TimeAuthority, nonce: int | N
     """
     try:
         return _checked(parse(response), response, hashlib.sha256(data).digest(), authority, nonce)
-    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm, OverflowError) as error:
+    except (*certs.UNREADABLE, AttributeError, OverflowError) as error:
         raise SignatureInvalid("not a time stamp", code="stamp-form") from error
 
 

@@ -23,7 +23,7 @@ CARRIED: Final = "rfc8785"
 NEEDED: Final = "cryptography"
 _SHEBANG: Final = b"#!/usr/bin/env python3\n"
 _LICENCES: Final = ("LICENSE", "LICENCE", "COPYING")
-_MAIN: Final = '''"""Checks an evidence copy of Vidne: python verify.pyz PACKAGE --fingerprint ROOT_CERTIFICATE_SHA256"""
+_MAIN: Final = '''"""Checks an evidence copy of Vidne: python verify.pyz PACKAGE --fingerprint FINGERPRINT"""
 import sys
 
 if sys.version_info < (3, 11):
