@@ -81,7 +81,7 @@ class _Verifier:
     ) -> None:
         self._bag, self._anchors, self._player = bag, anchors, player
         self._told, self._workers = told, workers
-        self._read = Counted(sum(bag.size(path) for path in bag.paths()), progress)
+        self._read = Counted(sum(bag.size(path) for path in bag.paths() if path not in _SIGNED), progress)
         self._report = Report()
         self._manifest: dict[str, Any] = {}
         self._walks: list[Walk | None] = []

@@ -6,6 +6,8 @@ direction of writing become `?`.
 
 from __future__ import annotations
 
+import contextlib
+import locale
 import os
 import threading
 import time
@@ -88,7 +90,9 @@ class Screen:
 
 
 def environment_language() -> str:
-    """As `language_of`, of this process."""
-    import locale
-
-    return language_of(os.environ, locale.getlocale()[0])
+    """As `language_of`, of this process. Only Windows is asked what it calls itself: elsewhere the variables say it."""
+    system = None
+    if os.name == "nt":
+        with contextlib.suppress(locale.Error):
+            system = locale.setlocale(locale.LC_CTYPE, "")
+    return language_of(os.environ, system)

@@ -20,8 +20,9 @@ PICTURE, SPEECH = 1 << 19, 2_048
 def made(folder: Path, size: int) -> tuple[Path, str]:
     """An unpacked package of about `size` bytes, and the fingerprint of its root. No player reads such bytes, so there
     is no viewing copy in it, of which each byte would be hashed once and not twice."""
+    folder.mkdir(parents=True, exist_ok=True)
     store = Store(interview_key=PrivateKey.generate())
-    ticks = size // (2 * PICTURE)
+    ticks = max(1, size // (2 * PICTURE))
     films = {0: _film(ticks, PICTURE, 90_000), 1: _film(ticks, PICTURE, 90_000), 2: _film(ticks, SPEECH, 48_000)}
     recipient = str(pyrage.x25519.Identity.generate().to_public())
     source = source_of(store, [Script(1, films, [WIDE, CLOSE, SOUND])], recipient)
