@@ -58,14 +58,12 @@ class Screen:
     def line(self, text: str = "") -> None:
         with self._lock:
             self._clear()
-            self._out.write(fitting(text, getattr(self._out, "encoding", None)) + "\n")
-            self._out.flush()
+            self._write(self._out, fitting(text, getattr(self._out, "encoding", None)) + "\n")
 
     def warn(self, text: str) -> None:
         with self._lock:
             self._clear()
-            self._err.write(fitting(text, getattr(self._err, "encoding", None)) + "\n")
-            self._err.flush()
+            self._write(self._err, fitting(text, getattr(self._err, "encoding", None)) + "\n")
 
     def progress(self, done: int, whole: int) -> None:
         """On a terminal the line is written over; in a file there is one for each tenth."""
@@ -78,15 +76,20 @@ class Screen:
             self._last, self._tenth = now, tenth
             said = f"{self._word} {100 * done // whole} % ({done >> 20} / {whole >> 20} MiB)"
             text = fitting(said, getattr(self._err, "encoding", None))
-            self._err.write(f"\r{text:{_WIDTH}}" if self._over else f"{text}\n")
-            self._err.flush()
             self._standing = self._over
+            self._write(self._err, f"\r{text:{_WIDTH}}" if self._over else f"{text}\n")
 
     def _clear(self) -> None:
         if self._standing:
-            self._err.write("\r" + " " * _WIDTH + "\r")
-            self._err.flush()
+            self._write(self._err, "\r" + " " * _WIDTH + "\r")
             self._standing = False
+
+    @staticmethod
+    def _write(stream: TextIO, text: str) -> None:
+        """A stream that nobody reads any more changes nothing of what is found out, nor of the exit code."""
+        with contextlib.suppress(OSError, ValueError):
+            stream.write(text)
+            stream.flush()
 
 
 def environment_language() -> str:

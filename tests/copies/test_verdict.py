@@ -166,3 +166,17 @@ def test_progress_is_one_line_on_a_terminal_and_ten_in_a_file() -> None:
     for done in range(101):
         screen.progress(done, 100)
     assert often.getvalue().count("%") == 1, "not more often than a person reads"
+
+
+class Gone(Terminal):
+    """Somebody who has stopped reading."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_whoever_stops_reading_changes_nothing() -> None:
+    screen = Screen(Gone(), Gone(), shown=True, word="read")
+    screen.progress(1, 2)
+    screen.line("OK")
+    screen.warn("no")
