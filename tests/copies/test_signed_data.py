@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
 from evidence_store import der
@@ -141,8 +142,6 @@ def test_an_authority_below_another_and_one_that_may_have_none_below_it(tmp_path
         .not_valid_after(made.root.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     )
-    from cryptography.hazmat.primitives import hashes
-
     tight = Known(known.name, builder.sign(key, hashes.SHA256()), known.between)
     assert ours(response, tight) == "stamp-signature"
     assert not theirs(response, tight)
@@ -165,8 +164,6 @@ def test_a_stamp_that_names_another_certificate_of_the_same_issuer_and_number(
         .not_valid_after(signer.not_valid_after_utc)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
     )
-    from cryptography.hazmat.primitives import hashes, serialization
-
     whole = forged.sign(authority.root_key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
     spoilt = exchanged(response, signer.public_bytes(serialization.Encoding.DER), whole)
     assert ours(spoilt, known) == "stamp-signer"
@@ -250,3 +247,56 @@ def test_identifiers_are_read_as_everybody_reads_them() -> None:
             }[text]
         )
         assert der.oid(der.Reader(whole).next()) == text
+
+
+def usage(*, issues: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=issues, crl_sign=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+
+
+BETWEEN: dict[str, tuple[str, list[tuple[x509.ExtensionType, bool]]]] = {
+    "an_authority": ("", [(x509.BasicConstraints(True, None), True)]),
+    "an_authority_with_room": ("", [(x509.BasicConstraints(True, 0), True), (usage(issues=True), True)]),
+    "no_authority": ("stamp-signature", [(x509.BasicConstraints(False, None), True)]),
+    "nothing_said": ("stamp-signature", []),
+    "may_not_issue": ("stamp-signature", [(x509.BasicConstraints(True, None), True), (usage(issues=False), True)]),
+    "for_web_servers": (
+        "stamp-signature",
+        [(x509.BasicConstraints(True, None), True), (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)],
+    ),
+    "what_nobody_knows": (
+        "stamp-signature",
+        [
+            (x509.BasicConstraints(True, None), True),
+            (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BETWEEN)
+def test_who_may_stand_between_signer_and_anchor(tmp_path: Path, kind: str) -> None:
+    made, key = TimeAuthority(tmp_path / "a"), ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Between")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(made.root.subject)
+        .public_key(key.public_key())
+        .serial_number(9)
+        .not_valid_before(made.root.not_valid_before_utc)
+        .not_valid_after(made.root.not_valid_after_utc)
+    )
+    code, extensions = BETWEEN[kind]
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    between = builder.sign(made.root_key, hashes.SHA256())
+    own = ec.generate_private_key(ec.SECP256R1())
+    made.keep("signer", certificate("below", own.public_key(), between, key, Leaf()), own)
+    known = Known("a", made.root, (between,))
+    response = made.reply(request(DATA).der)
+    assert ours(response, known) == code
+    if not code:
+        assert theirs(response, known)
