@@ -180,43 +180,44 @@ def drill(
 
 @app.command()
 def verify(
-    package: Annotated[Path, typer.Argument(help="An unpacked evidence copy, or its tar file.")],
+    package: Annotated[Path | None, typer.Argument(help="An unpacked evidence copy, or its tar file.")] = None,
     fingerprint: Annotated[
         str | None, typer.Option(help="SHA-256 of the store's root certificate, known from elsewhere than the package.")
     ] = None,
     witness_keys: Annotated[
         Path | None, typer.Option(help="File of witnesses' keys, one a line, known from elsewhere than the package.")
     ] = None,
+    quorum: Annotated[int, typer.Option(help="How many of those witnesses have to stand for each act.")] = 1,
     time_authority: Annotated[
         list[str] | None,
         typer.Option(help="SHA-256 of a time stamp authority's certificate, known from elsewhere. May be repeated."),
     ] = None,
+    player: Annotated[str | None, typer.Option(help="An ffmpeg that reads every film through.")] = None,
+    language: Annotated[str | None, typer.Option(help="da or en; default: the system's, or Danish.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Also where no terminal is looking.")] = False,
+    single_file: Annotated[
+        Path | None, typer.Option(help="Instead: write this command as one file, for who has Python and cryptography.")
+    ] = None,
 ) -> None:
     """Check an evidence copy: no database, no network, no login. Exit 0 only if everything holds."""
-    from evidence_store.copies.verify import Anchors
-    from evidence_store.copies.verify import verify as check
-    from evidence_store.errors import InvalidInput
-    from evidence_store.ledger.cosignature import parse_verifier_keys
+    import sys
 
-    try:
-        keys = () if witness_keys is None else parse_verifier_keys(witness_keys.read_text())
-    except (InvalidInput, OSError) as error:
-        typer.echo(f"--witness-keys: {error}.", err=True)
-        raise typer.Exit(2) from None
-    report = check(package, Anchors(fingerprint, witnesses=keys, time_authorities=tuple(time_authority or ())))
-    if as_json:
-        checks = [{"detail": each.detail, "name": each.name, "ok": each.ok} for each in report.checks]
-        said = {"anchored": report.anchored, "checks": checks, "ok": report.ok, "unknown_clocks": report.clocks}
-        typer.echo(json.dumps(said))
-    else:
-        for each in report.checks:
-            typer.echo(f"{'OK  ' if each.ok else 'FAIL'} {each.name}: {each.detail}")
-        if not report.anchored:
-            typer.echo("Who signed is not known: give --fingerprint, from elsewhere than the package.")
-        if report.clocks:
-            typer.echo("Whose clock stamped is not known: give --time-authority, from elsewhere than the package.")
-    raise typer.Exit(0 if report.ok else 1)
+    from evidence_store.verifying.command import Asked, run
+    from evidence_store.verifying.single_file import write
+    from evidence_store.verifying.words import LANGUAGES
+
+    if single_file is not None:
+        typer.echo(f"{write(single_file)}  {single_file}")
+        return
+    if package is None or language not in (None, *LANGUAGES):
+        typer.echo("Give a package; --language is da or en.", err=True)
+        raise typer.Exit(2)
+    asked = Asked(
+        package, fingerprint, witness_keys, quorum, tuple(time_authority or ()), player, language, as_json,
+        progress or None,
+    )  # fmt: skip
+    raise typer.Exit(run(asked, sys.stdout, sys.stderr))
 
 
 @app.command()

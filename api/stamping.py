@@ -16,7 +16,8 @@ import structlog
 from api.settings import Settings
 from evidence_store.errors import InvalidInput, OutOfReach, VidneError
 from evidence_store.stamps.keeper import Question, Rules, Stamps
-from evidence_store.stamps.stamp import MAX_RESPONSE, TimeAuthority, authority_from_pem
+from evidence_store.stamps.stamp import TimeAuthority, authority_from_pem
+from evidence_store.stamps.token import MAX_RESPONSE
 
 log = structlog.get_logger(__name__)
 

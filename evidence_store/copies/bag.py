@@ -16,6 +16,10 @@ from evidence_store.errors import InvalidInput, Tampered
 _READ: Final = 1 << 20
 MAX_SMALL: Final = 512 << 20
 """Lists and records are read whole; one larger than this is refused."""
+_NOT_IN_NAMES: Final = '\\:*?"<>|'
+"""Means something else to Windows, or cannot be there: one package is read alike everywhere."""
+_JUNCTION: Final = 0xA0000003
+"""IO_REPARSE_TAG_MOUNT_POINT: a folder of Windows that is elsewhere, and that `lstat` calls a folder."""
 
 
 class Bag(Protocol):
@@ -53,6 +57,7 @@ def checksums(data: bytes) -> dict[str, str]:
     """path → SHA-256 (hex) of a BagIt manifest. Raises InvalidInput `manifest-form` for any other form, or a path
     that leaves the package."""
     found: dict[str, str] = {}
+    alike: set[str] = set()
     try:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -60,8 +65,11 @@ def checksums(data: bytes) -> dict[str, str]:
     for line in lines:
         digest, separator, path = line.partition("  ")
         plain = PurePosixPath(path)
-        if not separator or len(digest) != 64 or plain.is_absolute() or ".." in plain.parts or path in found:
+        if not separator or len(digest) != 64 or plain.is_absolute() or ".." in plain.parts:
             raise InvalidInput("a manifest has a checksum, two spaces and a path a line", code="manifest-form")
+        if path.casefold() in alike or any(sign in path for sign in _NOT_IN_NAMES):
+            raise InvalidInput("a manifest has a path twice, or one that not every system has", code="manifest-form")
+        alike.add(path.casefold())
         found[path] = digest
     return found
 
@@ -76,8 +84,18 @@ def open_bag(path: Path) -> Bag:
     return TarBag(path)
 
 
+def unlimited(path: str) -> str:
+    """An absolute path of Windows in the form that may be longer than 260 characters (`\\\\?\\`)."""
+    if path.startswith("\\\\?\\"):
+        return path
+    plain = path.replace("/", "\\")
+    return f"\\\\?\\UNC\\{plain[2:]}" if plain.startswith("\\\\") else f"\\\\?\\{plain}"
+
+
 class FolderBag:
     def __init__(self, root: Path) -> None:
+        if os.name == "nt":
+            root = Path(unlimited(str(root.absolute())))
         self._root = root
         self._sizes: dict[str, int] = {}
         self.strange: list[str] = []
@@ -86,7 +104,9 @@ class FolderBag:
                 path = Path(folder) / name
                 status = path.lstat()
                 relative = path.relative_to(root).as_posix()
-                if stat.S_ISREG(status.st_mode):
+                if getattr(status, "st_reparse_tag", 0) == _JUNCTION:
+                    self.strange.append(relative)
+                elif stat.S_ISREG(status.st_mode):
                     self._sizes[relative] = status.st_size
                 elif not stat.S_ISDIR(status.st_mode):
                     self.strange.append(relative)

@@ -17,11 +17,13 @@ from evidence_store.copies import ranges
 from evidence_store.copies.cms import check_cms
 from evidence_store.copies.custody_proofs import check_entry
 from evidence_store.copies.graph import MARK, Card, Input, Look, Scene
+from evidence_store.copies.layout import COPY_SIGNATURE, CUSTODY_TYPE, VIEWING, take_folder
+from evidence_store.copies.listed import check_manifest, parse_manifest
 from evidence_store.copies.render import CLOCK_ZONE, Rendered, RenderFailed, Tools, render
 from evidence_store.copies.revocations import check_revocation, path_of
-from evidence_store.copies.source import COPY_SIGNATURE, CopySource, Progress, take_folder
+from evidence_store.copies.source import CopySource, Progress
 from evidence_store.copies.stamps import stamp_files
-from evidence_store.copies.survey import Measure, TakeSurvey, check_manifest, parse_manifest, survey_take, void_device
+from evidence_store.copies.survey import Measure, TakeSurvey, survey_take, void_device
 from evidence_store.copies.vessel import Vessel
 from evidence_store.errors import InvalidInput
 from evidence_store.identifiers import utc_text
@@ -29,11 +31,9 @@ from evidence_store.ledger.proof import Proof
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing.manifest import check_ml_dsa
 
-VIEWING: Final = "data/viewing/visningskopi.mp4"
 VIEWING_NOTE: Final = "data/viewing/visningskopi.json"
 _PLAYABLE: Final = "data/viewing/"
 COPY_TYPE: Final = "vidne/copy/1"
-CUSTODY_TYPE: Final = "vidne/custody/1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from evidence_store.sealing.check import Chain, Start
 from evidence_store.sealing.journal import TrackEntry
 from evidence_store.sealing.keys import PrivateKey, take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet, SegmentKeys, wipe
-from evidence_store.sealing.tick import Kind, open_message, place_of, salt_of
+from evidence_store.sealing.tick import is_media, open_message, place_of, salt_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +127,6 @@ class OpenedTake:
 
     def _named(self, error: Tampered, index: int, where: str) -> Tampered:
         return type(error)(f"{self.label}, segment {index}, {where}: {error}", code=error.code)
-
-
-def is_media(entry: Record) -> bool:
-    """Whether a message's bytes go into a track's file."""
-    return entry["kind"] in (Kind.INIT.word, Kind.MEDIA.word)
 
 
 def journal_line(tick: segment.Tick) -> bytes:

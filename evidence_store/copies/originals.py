@@ -1,18 +1,17 @@
-"""Checks the exact media of a package in one reading: file hash, every range, every commitment. Two files at a time."""
+"""Checks the exact media of a package in one reading: file hash, every range, every commitment."""
 
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
 
+from evidence_store import domains
 from evidence_store.copies.bag import Bag
 from evidence_store.copies.ranges import Range
+from evidence_store.copies.reading import Reading, Told, read_all
 from evidence_store.errors import ChainBroken
-from evidence_store.sealing.tick import commitment
 
-_WORKERS: Final = 2
 MAX_RANGE: Final = 256 << 20
 
 
@@ -32,27 +31,60 @@ class Expected:
         self.ranges.append((line, commitment))
 
 
-def check_originals(bag: Bag, files: list[tuple[Expected, str]]) -> list[str]:
+class Commitments:
+    """Takes a file's bytes in blocks of any size and holds each range against its commitment (docs/formats/tick.md)."""
+
+    def __init__(self, expected: Expected) -> None:
+        self._path, self._ranges = expected.path, iter(expected.ranges)
+        self._begun = hashlib.sha256(domains.prefix(domains.COMMITMENT))
+        self.faults: list[str] = []
+        self._next()
+
+    def _next(self) -> None:
+        line, self._committed = next(self._ranges, (None, ""))
+        self._line: Range | None = line
+        if line is not None:
+            self._left, self._digest = line.length, self._begun.copy()
+            self._digest.update(line.salt)
+
+    def take(self, block: memoryview) -> None:
+        at = 0
+        while self._line is not None and (at < len(block) or not self._left):
+            part = block[at : at + self._left]
+            self._digest.update(part)
+            at, self._left = at + len(part), self._left - len(part)
+            if not self._left:
+                if self._digest.hexdigest() != self._committed:
+                    self.faults.append(f"{self._path}: altered at {self._line.where}")
+                self._next()
+
+    def end(self) -> None:
+        """There are no more bytes: what was expected of them is missing."""
+        self.take(memoryview(b""))
+        if self._line is not None:
+            self.faults.append(f"{self._path}: altered at {self._line.where}")
+
+
+def check_originals(
+    bag: Bag, files: list[tuple[Expected, str]], told: Told = lambda _: None, workers: int | None = None
+) -> list[str]:
     """What is wrong, with track and second, empty when nothing is. `files`: each with its SHA-256 in the manifest."""
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return [fault for faults in pool.map(lambda each: _check_file(bag, *each), files) for fault in faults]
-
-
-def _check_file(bag: Bag, expected: Expected, sha256: str) -> list[str]:
-    whole, faults = hashlib.sha256(), []
-    with bag.open(expected.path) as file:
-        for line, committed in expected.ranges:
-            data = file.read(line.length)
-            whole.update(data)
-            if commitment(line.salt, data).hex() != committed:
-                faults.append(f"{expected.path}: altered at {line.where}")
-        rest = file.read(1)
-        whole.update(rest)
-        while rest:
-            rest = file.read(1 << 20)
-            whole.update(rest)
-    if bag.size(expected.path) != expected.size:
-        faults.append(f"{expected.path}: {bag.size(expected.path)} bytes, {expected.size} expected")
-    if whole.hexdigest() != sha256 and not faults:
-        faults.append(f"{expected.path}: its SHA-256 is not the one in the manifest")
+    asked = [(expected, sha256, hashlib.sha256(), Commitments(expected)) for expected, sha256 in files]
+    readings = [Reading(each.path, (whole.update, committed.take)) for each, _, whole, committed in asked]
+    faults = read_all(bag, readings, told, workers)
+    for expected, sha256, whole, committed in asked:
+        committed.end()
+        found = committed.faults
+        if bag.size(expected.path) != expected.size:
+            found.append(f"{expected.path}: {bag.size(expected.path)} bytes, {expected.size} expected")
+        if whole.hexdigest() != sha256 and not found:
+            found.append(f"{expected.path}: its SHA-256 is not the one in the manifest")
+        faults += found
     return faults
+
+
+def check_sums(bag: Bag, sums: dict[str, str], told: Told = lambda _: None, workers: int | None = None) -> list[str]:
+    """Paths whose bytes have another SHA-256 than `sums` say, and what could not be read."""
+    digests = {path: hashlib.sha256() for path in sums}
+    faults = read_all(bag, [Reading(path, (digest.update,)) for path, digest in digests.items()], told, workers)
+    return faults + [path for path, digest in digests.items() if digest.hexdigest() != sums[path]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa
@@ -15,14 +13,9 @@ from evidence_store.sealing.manifest import SignedManifest
 from evidence_store.sealing.revocation import SignedRevocation
 from evidence_store.stamps.carried import Collected
 
-COPY_SIGNATURE: Final = "vidne/v1/copy-signature"
-"""Domain of the ML-DSA-65 signature over a package's tagmanifest."""
-
 Progress = Callable[[str, float], None]
 """Called with a stage (`check`, `render`, `stream`) and how much of it is done, 0 to 1. Called from one thread at a
 time; must not block."""
-
-_PLAIN_TRACK = re.compile(r"[a-z0-9][a-z0-9-]{0,47}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +97,3 @@ class CopySource:
     checkpoint: bytes | None = None
     stamps: Collected = field(default_factory=Collected)
     revocations: Sequence[SignedRevocation] = field(default_factory=tuple)
-
-
-def take_label(position: int) -> str:
-    """How file names call the take at this place of the manifest, counted from 0: take-001, take-002 …"""
-    return f"take-{position + 1:03}"
-
-
-def original_path(label: str, track_id: str, track_index: int, epoch: int) -> str:
-    """Where a track's exact media of one init epoch lies. A track id that is no plain word becomes track-<index>."""
-    track = track_id if _PLAIN_TRACK.fullmatch(track_id) else f"track-{track_index}"
-    return f"data/original/{label}-{track}-{epoch}.mp4"
-
-
-def take_folder(enrolment: bytes, number: int) -> str:
-    return f"evidence/takes/{enrolment.hex()}-{number}"

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from evidence_store.canonical import parse
 from evidence_store.copies.bag import Bag, read
-from evidence_store.copies.source import take_folder
+from evidence_store.copies.layout import take_folder
 from evidence_store.copies.stamps_before import KINDS, PATH, before_files, before_path, check_before, read_before
 from evidence_store.copies.walk import Walk
 from evidence_store.errors import ChainBroken, InvalidInput
@@ -47,6 +47,7 @@ class Timed:
     """What was found. `stamps`: how many; `by` whom, fingerprints, called `names`; `unknown`: those of them that were
     not given from outside. `first`: when each thing existed at the latest. `after`: when a take had not begun yet.
     `lost`: what those are about that the store had, lost and declared.
+    `manifest`: who stamped that, and when first.
     """
 
     stamps: int = 0
@@ -55,6 +56,7 @@ class Timed:
     after: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
+    manifest: dict[str, int] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
 
@@ -269,4 +271,7 @@ def _note(found: Timed, chain: Sequence[Line], stamps: Sequence[Stamp], claim: i
         raise ChainBroken(f"{about} claims a time {late:.0f} s after it was stamped", code="time-contradiction")
     found.stamps += len(stamps)
     found.by.update(line.authority for line in chain)
+    if about == _MANIFEST:
+        first = chain[0].authority
+        found.manifest[first] = min(found.manifest.get(first, stamps[0].time), stamps[0].time)
     found.first[about] = min(found.first.get(about, stamps[0].time), stamps[0].time)

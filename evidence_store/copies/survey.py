@@ -8,20 +8,17 @@ from dataclasses import dataclass, field
 
 from cryptography import x509
 
-from evidence_store.canonical import Record, parse
 from evidence_store.copies import ranges
-from evidence_store.copies.opened import Opened, OpenedTake, check_about, is_media, journal_line
-from evidence_store.copies.source import CopySource, TakeSource, original_path, take_label
+from evidence_store.copies.layout import original_path, take_label
+from evidence_store.copies.opened import Opened, OpenedTake, check_about, journal_line
+from evidence_store.copies.source import CopySource, TakeSource
 from evidence_store.copies.timeline import TakeTimeline
 from evidence_store.errors import ChainBroken, InvalidInput
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import segment
 from evidence_store.sealing.check import Chain, Close, Start, check_close, check_start
 from evidence_store.sealing.journal import TrackEntry
-from evidence_store.sealing.manifest import MANIFEST_TYPE
-from evidence_store.sealing.tick import Kind
-
-_MANIFEST = {"gaps", "interview", "made", "number", "parts", "takes", "type"}
+from evidence_store.sealing.tick import Kind, is_media
 
 
 @dataclass(slots=True)
@@ -145,39 +142,3 @@ def _add_tick(found: TakeSurvey, tick: segment.Tick, messages: list[Opened]) -> 
 def _check_place(take: TakeSource, label: str, enrolment: bytes, number: int) -> None:
     if (take.enrolment, take.number) != (enrolment, number):
         raise ChainBroken(f"{label} is another take than asked for", code="take-swapped")
-
-
-def check_manifest(manifest: Record, interview: bytes, takes: list[tuple[Start | None, Close]]) -> None:
-    """The manifest lists exactly these takes, in this order, as they start, end and go. Raises ChainBroken."""
-    if manifest.get("interview") != interview.hex():
-        raise ChainBroken("the manifest is of another interview", code="manifest-mismatch")
-    if len(manifest["takes"]) != len(takes):
-        raise ChainBroken("the manifest lists other takes than there are", code="manifest-mismatch")
-    for position, (listed, (start, close)) in enumerate(zip(manifest["takes"], takes, strict=True)):
-        last = close.record["last"]
-        expected = {
-            "close": close.close_hash.hex(),
-            "enrolment": close.record["enrolment"],
-            "head": close.record["head"],
-            "how": close.record["how"],
-            "segments": len(close.record["segments"]),
-            "start": None if start is None else start.start_hash.hex(),
-            "take": close.record["take"],
-            "ticks": 0 if last is None else last["t"] + 1,
-        }
-        for name, value in expected.items():
-            if listed.get(name) != value:
-                raise ChainBroken(f"manifest and {take_label(position)} disagree on {name}", code="manifest-mismatch")
-
-
-def parse_manifest(data: bytes) -> Record:
-    """Raises InvalidInput for what is no manifest, or one of another version."""
-    manifest = parse(data)
-    if (
-        set(manifest) != _MANIFEST
-        or manifest["type"] != MANIFEST_TYPE
-        or not isinstance(manifest["takes"], list)
-        or not isinstance(manifest["gaps"], list)
-    ):
-        raise InvalidInput("not a manifest", code="manifest-form")
-    return manifest

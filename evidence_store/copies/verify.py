@@ -1,16 +1,14 @@
 """Checks an evidence copy: no database, no network, no login (docs/formats/package.md#checking).
 
 What is trusted comes from outside: the root certificate's fingerprint, given out another way than the package. A
-package without it can be whole, and still be anybody's. CMS signatures are checked by the openssl command.
+package without it can be whole, and still be anybody's. Needs Python and `cryptography`, and no other program.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +19,29 @@ from evidence_store.canonical import Record, canonical
 from evidence_store.copies import ranges
 from evidence_store.copies.bag import Bag, checksums, open_bag, read, sha256_of
 from evidence_store.copies.cms import check_cms
-from evidence_store.copies.contents import CUSTODY_TYPE, VIEWING
 from evidence_store.copies.custody_proofs import check_entry, head_of, ledger_verifier
 from evidence_store.copies.entered import Walked, check_entered
 from evidence_store.copies.gaps import check_listed
-from evidence_store.copies.originals import Expected, check_originals
+from evidence_store.copies.layout import COPY_SIGNATURE, CUSTODY_TYPE, original_path, take_folder, take_label
+from evidence_store.copies.listed import check_manifest, parse_manifest
+from evidence_store.copies.originals import Expected, check_originals, check_sums
+from evidence_store.copies.player import check_player
+from evidence_store.copies.reading import Counted, Progress
+from evidence_store.copies.report import Anchors, Check, Report
 from evidence_store.copies.revocations import FOLDER, check_none_doubtful, check_revocation, path_of
-from evidence_store.copies.source import COPY_SIGNATURE, original_path, take_folder, take_label
 from evidence_store.copies.stamps import check_stamps, words
-from evidence_store.copies.survey import check_manifest, parse_manifest
 from evidence_store.copies.walk import Walk
-from evidence_store.copies.witnessed import check_began, check_one_history, check_witnesses, cosignatures_of_strangers
+from evidence_store.copies.witnessed import (
+    check_began,
+    check_one_history,
+    check_witnesses,
+    cosignatures_of_strangers,
+    standing_for_all,
+)
 from evidence_store.custody import Verb
 from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
 from evidence_store.identifiers import utc_text
 from evidence_store.ledger.checkpoint import Checkpoint
-from evidence_store.ledger.cosignature import CosignatureVerifier
 from evidence_store.ledger.proof import Proof
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing.check import Close, Start, check_close, check_start
@@ -44,60 +49,39 @@ from evidence_store.sealing.journal import Ending
 from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.sealing.revocation import SignedRevocation
 
+__all__ = ["Anchors", "Check", "Report", "verify"]
+
 _SIGNED = {"tagmanifest-sha256.txt", "tagmanifest-sha256.txt.p7s", "tagmanifest-sha256.txt.mldsa65"}
 
 
-@dataclass(frozen=True, slots=True)
-class Anchors:
-    """What is known from outside. `root_fingerprint`: SHA-256 of the root certificate (hex, colons and case do not
-    matter); `ledger_key`: Ed25519, 32 bytes, where the reader pins it apart from the root; `witnesses`: keys of
-    witnesses, of which one has to stand for each custody entry; `time_authorities`: SHA-256 of the certificates of
-    those whose clocks are believed."""
-
-    root_fingerprint: str | None = None
-    ledger_key: bytes | None = None
-    witnesses: tuple[CosignatureVerifier, ...] = ()
-    time_authorities: tuple[str, ...] = ()
+Told = Callable[[Check], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at. `detail`: what was found, or where it fails (track and second for media)."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-@dataclass(slots=True)
-class Report:
-    """Every check in order. `anchored`: whether it is known who signed; without that nothing is ever ok. `clocks`:
-    authorities (fingerprints) that stamped and that nobody named from outside."""
-
-    checks: list[Check] = field(default_factory=list)
-    anchored: bool = False
-    clocks: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        return self.anchored and bool(self.checks) and all(check.ok for check in self.checks)
-
-    @property
-    def failures(self) -> list[Check]:
-        return [check for check in self.checks if not check.ok]
-
-
-def verify(path: Path, anchors: Anchors, *, player: str | None = None) -> Report:
+def verify(
+    path: Path,
+    anchors: Anchors,
+    *,
+    player: str | None = None,
+    told: Told = lambda _: None,
+    progress: Progress = lambda _done, _whole: None,
+    workers: int | None = None,
+) -> Report:
     """Checks an unpacked package or its tar file. `player`: an ffmpeg that reads every film through, where given.
 
-    Raises InvalidInput for what is no package at all, Unavailable without openssl; everything else is in the report.
+    `told` hears each check as it ends, `progress` how many bytes of how many were read (from any thread); neither may
+    block. `workers`: threads that read; as many as there are cores where it is not said.
+    Raises InvalidInput for what is no package at all; everything else is in the report.
     """
-    return _Verifier(open_bag(path), anchors, player).run()
+    return _Verifier(open_bag(path), anchors, player, told, progress, workers).run()
 
 
 class _Verifier:
-    def __init__(self, bag: Bag, anchors: Anchors, player: str | None) -> None:
+    def __init__(
+        self, bag: Bag, anchors: Anchors, player: str | None, told: Told, progress: Progress, workers: int | None
+    ) -> None:
         self._bag, self._anchors, self._player = bag, anchors, player
+        self._told, self._workers = told, workers
+        self._read = Counted(sum(bag.size(path) for path in bag.paths() if path not in _SIGNED), progress)
         self._report = Report()
         self._manifest: dict[str, Any] = {}
         self._walks: list[Walk | None] = []
@@ -117,18 +101,22 @@ class _Verifier:
             self._step("witnesses", self._check_witnesses)
         self._step("time", self._check_time)
         if self._player is not None:
-            self._step("player", self._check_player)
+            player = self._player
+            self._step("player", lambda: check_player(self._bag, player))
         return self._report
 
     def _step(self, name: str, work: Callable[[], str]) -> None:
         try:
             check = Check(name, True, work())
         except (Tampered, InvalidInput) as error:
-            check = Check(name, False, str(error))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            check = Check(name, False, str(error), error.code)
+        except OSError as error:
+            check = Check(name, False, f"cannot be read: {error.strerror or type(error).__name__}", "unreadable")
+        except (KeyError, AttributeError, *certs.UNREADABLE) as error:
             # Whatever a forged record makes of our reading, it is a failed check and not a crash.
-            check = Check(name, False, f"malformed: {type(error).__name__}")
+            check = Check(name, False, f"malformed: {type(error).__name__}", "malformed")
         self._report.checks.append(check)
+        self._told(check)
 
     def _certificate(self, name: str) -> x509.Certificate:
         return certs.from_pem(read(self._bag, f"evidence/certificates/{name}.pem"))
@@ -181,8 +169,7 @@ class _Verifier:
         if missing := sorted(listed - present):
             raise ChainBroken(f"missing: {', '.join(missing[:5])}")
         others = {path: value for path, value in payload.items() if not path.startswith("data/original/")}
-        wrong = [path for path, value in {**tags, **others}.items() if sha256_of(self._bag, path) != value]
-        if wrong:
+        if wrong := check_sums(self._bag, {**tags, **others}, self._read.more, self._workers):
             raise ChainBroken(f"altered: {', '.join(wrong[:5])}")
         return f"{len(listed)} files, none missing, none too many"
 
@@ -199,6 +186,8 @@ class _Verifier:
         strangers = {start.interview.hex() for start, _ in found if start} - {self._manifest["interview"]}
         if strangers:
             raise ChainBroken("a take belongs to another interview", code="interview-swapped")
+        self._report.recorders = sorted({each["enrolment"] for each in self._manifest["takes"]})
+        self._report.began = [start.utc_ns for start, _ in found if start]
         ticks = sum(walk.chain.tick + 1 for walk in self._walks if walk is not None)
         return f"{len(found)} takes from start to close, {ticks} signed ticks"
 
@@ -264,10 +253,13 @@ class _Verifier:
             raise ChainBroken("the originals are not those of the signed ticks", code="ranges-mismatch")
         if len(self._walks) != len(self._manifest.get("takes", ())) or not self._manifest:
             raise ChainBroken("not every take could be walked", code="ranges-mismatch")
-        faults = check_originals(self._bag, [(each, originals[path]) for path, each in expected.items()])
+        faults = check_originals(
+            self._bag, [(each, originals[path]) for path, each in expected.items()], self._read.more, self._workers
+        )
         if faults:
             raise ChainBroken("; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else ""))
         size = sum(self._bag.size(path) for path in originals)
+        self._report.files, self._report.size = len(originals), size
         return f"{len(originals)} files, {size} bytes, each tick's bytes as its signed record commits to them"
 
     def _check_gaps(self) -> str:
@@ -279,6 +271,7 @@ class _Verifier:
                 )
         check_listed(self._manifest, {gap for walk in walks for gap in walk.holes.declared})
         crashed = [each["take"] for each in self._manifest["takes"] if each["how"] == Ending.CRASHED.value]
+        self._report.gaps = len(gaps)
         return f"{len(gaps)} gaps declared, none undeclared; {len(crashed)} takes ended by a crash"
 
     def _check_custody(self) -> str:
@@ -308,6 +301,7 @@ class _Verifier:
         if proofs != {f"evidence/proofs/{index}.tlog-proof" for index in seen}:
             raise ChainBroken("there are proofs without their custody entry", code="inclusion-proof")
         check_entered(seen, sha256_of(self._bag, "evidence/manifest.json"), self._walked())
+        self._report.entries = len(entries)
         notes = [*self._proven_in.values(), note]
         check_one_history(notes)
         strangers = cosignatures_of_strangers(notes, self._anchors.witnesses)
@@ -317,10 +311,12 @@ class _Verifier:
         return f"{len(entries)} entries, each proven in the signed ledger (up to {size} entries){unknown}"
 
     def _check_witnesses(self) -> str:
-        keys = self._anchors.witnesses
+        # One key stands for one witness, whatever names it was given under.
+        keys = list({key.public_key: key for key in self._anchors.witnesses}.values())
         starts = {take_label(n): walk.start for n, walk in enumerate(self._walks) if walk is not None}
-        began = check_began(starts, keys)
-        return "; ".join(each for each in (check_witnesses(self._proven_in, keys), began) if each)
+        covered, began = check_witnesses(self._proven_in, keys, self._anchors.quorum), check_began(starts, keys)
+        self._report.witnesses = standing_for_all(self._proven_in, keys)
+        return "; ".join(each for each in (covered, began) if each)
 
     def _check_time(self) -> str:
         """Outside time: who stamped what, when; and whether anything claims to be from later."""
@@ -338,6 +334,8 @@ class _Verifier:
         given = self._anchors.time_authorities
         found = check_stamps(self._bag, self._walks, self._ledger(), entered, given, lost)
         self._report.clocks = sorted(found.unknown)
+        dated = {each: time for each, time in found.manifest.items() if each not in found.unknown}
+        self._report.dated_by, self._report.sealed_at = sorted(dated), min(dated.values(), default=None)
         return words(found)
 
     def _walked(self) -> dict[tuple[str, int], Walked]:
@@ -358,34 +356,6 @@ class _Verifier:
             raise SignatureInvalid("the ledger's key is not the one that was given", code="signature-kind")
         return certificate
 
-    def _check_player(self) -> str:
-        assert self._player is not None  # noqa: S101 - asked only with one
-        films = [path for path in self._bag.paths() if path.startswith("data/") and path.endswith((".mp4", ".webm"))]
-        for path in films:
-            form = "mov" if path.endswith(".mp4") else "matroska"
-            command = [self._player, "-nostdin", "-v", "error", "-f", form, "-i", "pipe:0", "-map", "0", "-c", "copy"]
-            with self._bag.open(path) as file, subprocess.Popen(
-                [*command, "-f", "null", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            ) as child:  # fmt: skip
-                assert child.stdin is not None  # noqa: S101 - a pipe, as asked
-                _pour(file, child.stdin)
-                words = b"" if child.stderr is None else child.stderr.read(2000)
-                child.wait()
-            if child.returncode != 0 or words:
-                raise ChainBroken(f"{path} does not play: {words.decode('utf-8', 'replace').strip()}")
-        note = "" if VIEWING in films else "; there is no viewing copy"
-        return f"{len(films)} films read through{note}"
-
 
 def _head(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text)
-
-
-def _pour(source: Any, sink: Any) -> None:
-    try:
-        while data := source.read(1 << 20):
-            sink.write(data)
-        sink.close()
-    except BrokenPipeError:
-        # The player stopped reading: its exit code says why.
-        return

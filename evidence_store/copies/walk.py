@@ -12,11 +12,10 @@ from typing import BinaryIO, Final
 
 from evidence_store.canonical import Record, parse
 from evidence_store.copies.gaps import Holes
-from evidence_store.copies.opened import is_media
 from evidence_store.errors import ChainBroken, InvalidInput
 from evidence_store.sealing import journal, segment
 from evidence_store.sealing.check import Chain, Start
-from evidence_store.sealing.tick import Kind, check_record
+from evidence_store.sealing.tick import Kind, check_record, is_media
 
 MAX_LINE: Final = 2 << 20
 _RECORD: Final = b'{"record":'

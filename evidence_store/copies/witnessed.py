@@ -6,6 +6,7 @@ consistency proof. An entry is covered by a witness that cosigned the checkpoint
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -29,24 +30,24 @@ def check_one_history(notes: Sequence[bytes]) -> None:
             raise ChainBroken("the package holds two histories of one ledger", code="ledger-rewritten")
 
 
-def check_witnesses(proven_in: Mapping[int, bytes], keys: Sequence[CosignatureVerifier]) -> str:
+def check_witnesses(proven_in: Mapping[int, bytes], keys: Sequence[CosignatureVerifier], quorum: int = 1) -> str:
     """`proven_in`: each custody entry's index, and the signed note that it is proven in (verified before).
 
-    Every entry has to be covered by one of `keys` at least. Says of each witness what it covers. Raises ChainBroken
-    `cosignatures-missing`, SignatureInvalid for a line under a witness's name that is none of its.
+    Every entry has to be covered by `quorum` of `keys` at least. Says of each witness what it covers. Raises
+    ChainBroken `cosignatures-missing`, SignatureInvalid for a line under a witness's name that is none of its.
     """
     times: dict[tuple[bytes, str], int | None] = {}
     for note in set(proven_in.values()):
         parsed = Note.parse(note)
         for key in keys:
             times[note, str(key)] = key.time_of(parsed)
-    said, covered = [], set[int]()
+    said, covered = [], Counter[int]()
     for key in keys:
         own = {index: at for index, note in proven_in.items() if (at := times[note, str(key)]) is not None}
-        covered |= own.keys()
+        covered.update(own.keys())
         said.append(_said(key, own, proven_in))
     words = "; ".join(said)
-    missing = sorted(proven_in.keys() - covered)
+    missing = sorted(index for index in proven_in if covered[index] < quorum)
     if missing:
         named = ", ".join(map(str, missing[:_NAMED])) + (" …" if len(missing) > _NAMED else "")
         raise ChainBroken(
@@ -55,6 +56,12 @@ def check_witnesses(proven_in: Mapping[int, bytes], keys: Sequence[CosignatureVe
             code="cosignatures-missing",
         )
     return words
+
+
+def standing_for_all(proven_in: Mapping[int, bytes], keys: Sequence[CosignatureVerifier]) -> int:
+    """How many of `keys` stand for the entry that the fewest stand for; checked before."""
+    notes = [Note.parse(note) for note in set(proven_in.values())]
+    return min((sum(key.time_of(note) is not None for key in keys) for note in notes), default=0)
 
 
 def check_began(starts: Mapping[str, Start], keys: Sequence[CosignatureVerifier]) -> str:

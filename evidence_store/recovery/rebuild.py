@@ -17,10 +17,11 @@ from typing import BinaryIO, Final
 
 from evidence_store.canonical import Record
 from evidence_store.copies.cms import check_cms
-from evidence_store.copies.opened import OpenedTake, is_media
+from evidence_store.copies.layout import original_path, take_label
+from evidence_store.copies.listed import parse_manifest
+from evidence_store.copies.opened import OpenedTake
 from evidence_store.copies.revocations import check_none_doubtful, check_revocation
-from evidence_store.copies.source import TakeSource, original_path, take_label
-from evidence_store.copies.survey import parse_manifest
+from evidence_store.copies.source import TakeSource
 from evidence_store.durable import fsync_folder
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound, VidneError
 from evidence_store.keystore import Escrow
@@ -31,6 +32,7 @@ from evidence_store.sealing import check, journal
 from evidence_store.sealing.keys import PrivateKey
 from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.sealing.revocation import SignedRevocation
+from evidence_store.sealing.tick import is_media
 
 PROVEN: Final = (
     "Every byte written was sealed by a device of this house, in this order, for this interview, and is as it was.",

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
 from cryptography.hazmat.primitives.serialization import pkcs7
@@ -32,6 +32,12 @@ from evidence_store.errors import SignatureInvalid
 
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey
 NO_END: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
+
+UNREADABLE: Final = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What `cryptography` raises for a certificate that cannot be read; the last three are no ValueError."""
 
 ROOT: Final = "Vidne root"
 STORE: Final = "Vidne store"
@@ -121,7 +127,7 @@ def from_der(data: bytes) -> x509.Certificate:
     """Raises SignatureInvalid for what is not a certificate."""
     try:
         return x509.load_der_x509_certificate(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise SignatureInvalid("not a certificate", code="certificate-form") from error
 
 
@@ -129,7 +135,7 @@ def from_pem(data: bytes) -> x509.Certificate:
     """Raises SignatureInvalid for what is not a certificate."""
     try:
         return x509.load_pem_x509_certificate(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise SignatureInvalid("not a certificate", code="certificate-form") from error
 
 
@@ -141,7 +147,7 @@ def check_issued(certificate: x509.Certificate, issuer: x509.Certificate, name: 
     try:
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
         certificate.verify_directly_issued_by(issuer)
-    except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError) as error:
+    except (x509.ExtensionNotFound, InvalidSignature, *UNREADABLE) as error:
         raise SignatureInvalid("certificate was not issued by the one above it", code="certificate-chain") from error
     if not constraints.ca:
         raise SignatureInvalid("issuer is not a certificate authority", code="certificate-chain")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 
 from evidence_store import domains
-from evidence_store.canonical import Record, parse_known
+from evidence_store.canonical import Record
 from evidence_store.errors import ChainBroken, InvalidInput, SignatureInvalid, Tampered
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import journal, segment
@@ -114,10 +114,9 @@ class Chain:
     def follow_segment(self, data: bytes | memoryview, until: bytes) -> list[segment.Tick]:
         """As `check_segment`, of a segment that `check_segment` held before, and J after it was `until`.
 
-        Of the signatures only the last is checked, which covers every record before it by the chain; and canonical
-        form is not checked again: only bytes that had it lead to the same J."""
+        Of the signatures only the last is checked, which covers every record before it by the chain."""
         header, at = self._header(data)
-        head, found = self.head, list(segment.ticks(data, at, parse_known))
+        head, found = self.head, list(segment.ticks(data, at))
         for number, each in enumerate(found, start=header.first_tick):
             head = follow_tick(each, header.index, number, head)
         if head != until:

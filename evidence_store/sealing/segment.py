@@ -7,7 +7,7 @@ recovery cuts a file after a crash where reading first refuses it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evidence_store import domains
@@ -109,7 +109,7 @@ def read_header(data: bytes | memoryview) -> tuple[Header, int]:
     return header, start + length
 
 
-def read_tick(view: memoryview, offset: int, parse_record: Callable[[bytes], Record] = parse) -> Tick:
+def read_tick(view: memoryview, offset: int) -> Tick:
     """The tick that begins at `offset`. Raises ChainBroken for a cut or malformed frame."""
     if len(view) - offset < _TICK.size:
         raise ChainBroken("tick frame is cut short", code="tick-torn")
@@ -122,7 +122,7 @@ def read_tick(view: memoryview, offset: int, parse_record: Callable[[bytes], Rec
     at = offset + _TICK.size
     record_bytes = bytes(view[at + messages : at + messages + record])
     try:
-        parsed = parse_record(record_bytes)
+        parsed = parse(record_bytes)
     except InvalidInput as error:
         raise ChainBroken("tick record is malformed", code="record-form") from error
     return Tick(
@@ -135,10 +135,10 @@ def read_tick(view: memoryview, offset: int, parse_record: Callable[[bytes], Rec
     )
 
 
-def ticks(data: bytes | memoryview, offset: int, parse_record: Callable[[bytes], Record] = parse) -> Iterator[Tick]:
+def ticks(data: bytes | memoryview, offset: int) -> Iterator[Tick]:
     """Every tick from `offset` to the end. Raises ChainBroken at the first that is not whole."""
     view = memoryview(data)
     while offset < len(view):
-        tick = read_tick(view, offset, parse_record)
+        tick = read_tick(view, offset)
         offset += tick.size
         yield tick

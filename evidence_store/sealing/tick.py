@@ -133,6 +133,11 @@ def seal_message(keys: SegmentKeys, place: Place, message: Message, room: memory
     )
 
 
+def is_media(entry: Record) -> bool:
+    """Whether a message's bytes go into a track's file."""
+    return entry["kind"] in (Kind.INIT.word, Kind.MEDIA.word)
+
+
 def place_of(start_hash: bytes, record: Record, entry: Record) -> Place:
     """The place that a record gives one of its messages."""
     return Place(start_hash, record["i"], record["t"], Kind[entry["kind"].upper()], entry["track"], entry["epoch"])

@@ -29,6 +29,7 @@ from evidence_store.errors import Conflict, NotFound, SignatureInvalid, Tampered
 from evidence_store.identifiers import InterviewId, utc_text
 from evidence_store.ledger.book import Book, Entry
 from evidence_store.stamps import alarms
+from evidence_store.stamps.asking import request
 from evidence_store.stamps.stamp import (
     TOLERANCE_NS,
     Stamp,
@@ -38,7 +39,6 @@ from evidence_store.stamps.stamp import (
     offset,
     renew_at,
     renewal,
-    request,
 )
 from evidence_store.stamps.subjects import Kind, checkpoint, checkpoint_size, claimed
 from evidence_store.stamps.waiting import want

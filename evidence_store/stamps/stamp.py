@@ -1,4 +1,4 @@
-"""RFC 3161 requests and responses, and what holds of them (docs/formats/stamp.md). Pure: no clock, no I/O.
+"""RFC 3161 responses, and what holds of them (docs/formats/stamp.md). Pure: no clock, no I/O.
 
 A stamp is checked as of the time it names: a certificate that has run out since changes nothing of it. Whether that
 time agrees with somebody's clock is asked apart from whether the stamp holds.
@@ -15,27 +15,16 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from rfc3161_client import (
-    HashAlgorithm,
-    TimestampRequestBuilder,
-    TimeStampResponse,
-    VerificationError,
-    VerifierBuilder,
-    decode_timestamp_response,
-)
 
+from evidence_store import signed_data
 from evidence_store.canonical import canonical
 from evidence_store.errors import InvalidInput, SignatureInvalid
 from evidence_store.sealing import certificates as certs
+from evidence_store.stamps.path import check_signer, path_of, signer_of
+from evidence_store.stamps.token import TST_INFO, Token, parse
 
 RENEWAL_TYPE: Final = "vidne/stamp-renewal/1"
-MAX_RESPONSE: Final = 64 * 1024
 _MAX_AUTHORITY_FILE: Final = 256 * 1024
-_SHA256: Final = "2.16.840.1.101.3.4.2.1"
-_GRANTED: Final = 0
-_LONGEST_PATH: Final = 8
 TOLERANCE_NS: Final = 60 * 10**9
 """How far a clock may be from a stamp, where nobody says otherwise."""
 _DAY_NS: Final = 24 * 3600 * 10**9
@@ -60,14 +49,6 @@ class TimeAuthority:
     def pem(self) -> bytes:
         """The anchor first, then what lies between."""
         return b"".join(certs.to_pem(each) for each in (self.anchor, *self.between))
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`der`: the TimeStampReq (RFC 3161, 2.4.1). `nonce`: as in it."""
-
-    der: bytes
-    nonce: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,122 +80,37 @@ def authority_from_pem(data: bytes, name: str | None = None) -> TimeAuthority:
     return TimeAuthority(name or certs.name_of(anchor) or "time authority", anchor, tuple(between))
 
 
-def request(data: bytes) -> Request:
-    """Asks for a stamp over SHA-256(data), with a random nonce of 64 bits and the signer's certificate.
-
-    Raises InvalidInput for no bytes at all.
-    """
-    if not data:
-        raise InvalidInput("nothing cannot be stamped", code="stamp-nothing")
-    built = TimestampRequestBuilder().data(data).hash_algorithm(HashAlgorithm.SHA256).build()
-    if built.nonce is None:
-        raise InvalidInput("a request has a nonce", code="stamp-nothing")
-    return Request(built.as_bytes(), built.nonce)
-
-
 def check(response: bytes, data: bytes, authority: TimeAuthority, nonce: int | None = None) -> Stamp:
     """The response is `authority`'s stamp over `data`, valid at the time it names. `nonce`: where it is still known.
 
     1. DER of a TimeStampResp with nothing behind it, and granted. 2. Over SHA-256(data). 3. Answers this nonce.
-    4. The signer may stamp and nothing else, and is no authority itself. 5. Its certificates lead to the anchor and
-    were valid at genTime. 6. The signature holds.
+    4. The signer may stamp and nothing else, is no authority itself, and is named by the signature. 5. Its
+    certificates lead to the anchor and were valid at genTime. 6. The signature holds.
     Raises SignatureInvalid: `stamp-form`, `stamp-refused`, `stamp-imprint`, `stamp-nonce`, `stamp-signer`,
     `stamp-authority`, `stamp-signature`.
     """
-    parsed = _parsed(response)
     try:
-        return _checked(parsed, response, hashlib.sha256(data).digest(), authority, nonce)
-    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
+        return _checked(parse(response), response, hashlib.sha256(data).digest(), authority, nonce)
+    except (*certs.UNREADABLE, AttributeError, OverflowError) as error:
         raise SignatureInvalid("not a time stamp", code="stamp-form") from error
 
 
-def _parsed(response: bytes) -> TimeStampResponse:
-    if len(response) > MAX_RESPONSE:
-        raise SignatureInvalid("a time stamp is not that large", code="stamp-form")
-    try:
-        parsed = decode_timestamp_response(response)
-        status = parsed.status
-    except (ValueError, TypeError) as error:
-        raise SignatureInvalid("not a time stamp", code="stamp-form") from error
-    if status != _GRANTED:
-        raise SignatureInvalid(f"the authority gave no stamp (status {status})", code="stamp-refused")
-    return parsed
-
-
-def _checked(
-    parsed: TimeStampResponse, response: bytes, imprint: bytes, authority: TimeAuthority, nonce: int | None
-) -> Stamp:
-    info = parsed.tst_info
-    if info.message_imprint.hash_algorithm.dotted_string != _SHA256 or info.message_imprint.message != imprint:
+def _checked(token: Token, response: bytes, imprint: bytes, authority: TimeAuthority, nonce: int | None) -> Stamp:
+    if token.hash_algorithm != signed_data.SHA256 or token.imprint != imprint:
         raise SignatureInvalid("the stamp is over other bytes", code="stamp-imprint")
-    if nonce is not None and info.nonce != nonce:
+    if nonce is not None and token.nonce != nonce:
         raise SignatureInvalid("the stamp answers another request", code="stamp-nonce")
-    embedded = [x509.load_der_x509_certificate(each) for each in parsed.signed_data.certificates]
-    signer = _signer(parsed, embedded)
-    _check_signer(signer)
-    path = _path(signer, [*embedded, *authority.between], authority.anchor)
-    verifier = VerifierBuilder(roots=[authority.anchor], intermediates=list(authority.between)).build()
+    embedded = [x509.load_der_x509_certificate(each) for each in token.signed.certificates]
+    signer, certificate = signer_of(token.signed, embedded)
+    check_signer(certificate)
+    moment = datetime.datetime.fromtimestamp(token.time // 10**9, datetime.UTC)
+    path = path_of(certificate, [*embedded, *authority.between], authority.anchor, moment)
     try:
-        verifier.verify(parsed, imprint)
-    except VerificationError as error:
-        # The library's own words hold bytes of what was sent.
+        signed_data.check(signer, certificate, TST_INFO, token.info)
+    except (SignatureInvalid, InvalidInput) as error:
         raise SignatureInvalid("the stamp's signature does not hold at its time", code="stamp-signature") from error
     ends = min(each.not_valid_after_utc for each in path)
-    return Stamp(response, imprint, info.nonce, nanoseconds(info.gen_time), nanoseconds(ends), info.serial_number)
-
-
-def _signer(parsed: TimeStampResponse, embedded: Sequence[x509.Certificate]) -> x509.Certificate:
-    signers = list(parsed.signed_data.signer_infos)
-    if len(signers) != 1:
-        raise SignatureInvalid("a stamp has one signer", code="stamp-signer")
-    wanted = (signers[0].issuer, signers[0].serial_number)
-    found = [each for each in embedded if (each.issuer, each.serial_number) == wanted]
-    if len(found) != 1:
-        raise SignatureInvalid("the signer's certificate is not in the stamp", code="stamp-signer")
-    return found[0]
-
-
-def _check_signer(signer: x509.Certificate) -> None:
-    """RFC 3161, 2.3: the key is for stamping alone, marked critical. And it issues nothing."""
-    try:
-        usage = signer.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    except x509.ExtensionNotFound:
-        raise SignatureInvalid("the signer may not stamp", code="stamp-signer") from None
-    if not usage.critical or list(usage.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
-        raise SignatureInvalid("the signer may not stamp, or may do more than that", code="stamp-signer")
-    for extension in signer.extensions:
-        value = extension.value
-        if (isinstance(value, x509.BasicConstraints) and value.ca) or (
-            isinstance(value, x509.KeyUsage) and (value.key_cert_sign or value.crl_sign)
-        ):
-            raise SignatureInvalid("the signer is a certificate authority", code="stamp-signer")
-    key = signer.public_key()
-    strong = isinstance(key, ec.EllipticCurvePublicKey) or (isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048)
-    if not strong:
-        raise SignatureInvalid("the signer's key is of no known kind", code="stamp-signer")
-
-
-def _path(
-    signer: x509.Certificate, between: Sequence[x509.Certificate], anchor: x509.Certificate
-) -> list[x509.Certificate]:
-    """From the signer up to the pinned anchor and no other. Validity and constraints are the library's to check."""
-    path = [signer]
-    while len(path) < _LONGEST_PATH:
-        if _issued(path[-1], anchor):
-            return [*path, anchor]
-        above = next((each for each in between if each not in path and _issued(path[-1], each)), None)
-        if above is None:
-            break
-        path.append(above)
-    raise SignatureInvalid("the stamp is of no authority that is known here", code="stamp-authority")
-
-
-def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
+    return Stamp(response, imprint, token.nonce, token.time, nanoseconds(ends), token.serial)
 
 
 def renewal(data: bytes, response: bytes) -> bytes:

@@ -15,7 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from evidence_store.audit import Audit
 from evidence_store.custody import Verb
 from evidence_store.database.schema import StampRow, StampWantRow
-from evidence_store.stamps.stamp import authority_from_pem, check, request
+from evidence_store.stamps.asking import request
+from evidence_store.stamps.stamp import authority_from_pem, check
 from tests.house import House
 from tests.stamping import DAY_NS, HOUR, ask, obtained, quiet, recorded, shift, stamped_house, standing
 from tests.time_authority import DAY, Leaf, TimeAuthority, certificate

@@ -11,7 +11,7 @@ import sys
 import structlog
 import typer
 
-from tests.bench import crash, eye, finish, kills, loss, playback, record, seal, soak, table, transit, view
+from tests.bench import crash, eye, finish, kills, loss, playback, record, seal, soak, table, transit, verify, view
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
@@ -26,6 +26,7 @@ BENCHES: dict[str, Bench] = {
     "soak": soak,
     "playback": playback,
     "finish": finish,
+    "verify": verify,
 }
 WHAT = {name: bench.WHAT for name, bench in BENCHES.items()}
 

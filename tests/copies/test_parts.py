@@ -10,7 +10,7 @@ import pytest
 from evidence_store.copies import ranges
 from evidence_store.copies.bag import checksums
 from evidence_store.copies.graph import Card, Look, Scene, card_arguments, scene_arguments
-from evidence_store.copies.source import original_path
+from evidence_store.copies.layout import original_path
 from evidence_store.copies.timeline import TakeTimeline
 from evidence_store.copies.vessel import Vessel
 from evidence_store.errors import CiphertextInvalid, InvalidInput

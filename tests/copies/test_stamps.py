@@ -18,11 +18,13 @@ from evidence_store.copies.package import prepare
 from evidence_store.copies.source import CopySource
 from evidence_store.copies.verify import Anchors, Report, verify
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.identifiers import CaseNumber
+from evidence_store.identifiers import CaseNumber, utc_text
 from evidence_store.sealing.check import check_start
+from evidence_store.stamps.asking import request
 from evidence_store.stamps.carried import Chain, Collected
-from evidence_store.stamps.stamp import authority_from_pem, renewal, request
+from evidence_store.stamps.stamp import authority_from_pem, renewal
 from evidence_store.stamps.subjects import Kind
+from evidence_store.verifying.grade import Grade, facts_of, grade
 from tests.copies.conftest import (
     BEGAN,
     CASE,
@@ -179,6 +181,9 @@ def test_21_both_hold_long_after_the_authoritys_certificate_ran_out(whole: Stamp
     report = ours(whole, whole.clock)
     assert report.ok, failed(report)
     assert report.clocks == []
+    assert report.dated_by == [whole.clock]
+    assert utc_text(report.sealed_at or 0).startswith("2026-11-18T11:07:")
+    assert grade(facts_of(report, given=True)) is Grade.DATED
     said = next(each.detail for each in report.checks if each.name == "time")
     assert "5 stamps" in said
     assert "manifest.json existed at 2026-11-18T11:07:" in said
@@ -194,6 +199,8 @@ def test_without_the_authoritys_fingerprint_it_is_said_that_its_clock_is_anybody
     report = ours(whole)
     assert report.ok
     assert report.clocks == [whole.clock]
+    assert report.dated_by == []
+    assert grade(facts_of(report, given=True)) is Grade.SIGNED
     assert "NOT GIVEN FROM OUTSIDE" in next(each.detail for each in report.checks if each.name == "time")
     code, words = shell(whole)
     assert code == 0

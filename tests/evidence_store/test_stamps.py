@@ -20,6 +20,7 @@ from evidence_store.database.schema import StampRow, StampWantRow
 from evidence_store.errors import InvalidInput, NoSpace, OutOfReach, SignatureInvalid, Unavailable
 from evidence_store.identifiers import parse_enrolment_id, parse_utc
 from evidence_store.stamps import keeper, stamp
+from evidence_store.stamps.asking import request
 from evidence_store.stamps.keeper import RESTS_NS, Question, Rules, Stamps
 from evidence_store.stamps.subjects import Kind, claimed, subject_of
 from evidence_store.vault.vault import StoredObject
@@ -322,7 +323,7 @@ def chain(authority: TimeAuthority, *days: int) -> list[tuple[bytes, stamp.TimeA
         authority.renew(Leaf(begins=-(ago + 1) * DAY, ends=-(ago - 9) * DAY))
         authority.behind = ago * DAY
         data = DATA if not links else stamp.renewal(DATA, links[-1][0])
-        links.append((authority.reply(stamp.request(data).der), known(authority)))
+        links.append((authority.reply(request(data).der), known(authority)))
     return links
 
 
@@ -362,7 +363,7 @@ def test_an_anchor_is_an_authority_itself(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput):
             stamp.authority_from_pem(wrong)
     with pytest.raises(InvalidInput):
-        stamp.request(b"")
+        request(b"")
 
 
 @pytest.mark.parametrize("comes_along", [True, False])
@@ -372,7 +373,7 @@ def test_a_signer_below_another_authority_holds_by_what_is_pinned_or_comes_along
     authority = TimeAuthority(tmp_path)
     root_alone = known(authority)
     authority.below("Test issuing authority")
-    asked = stamp.request(DATA)
+    asked = request(DATA)
     response = authority.reply(asked.der)
     if comes_along:
         response = authority.signed(authority.info(response), beside="between")

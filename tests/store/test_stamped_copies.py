@@ -24,10 +24,10 @@ from evidence_store.kept import KeptVault
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.people import Role
 from evidence_store.sealing.check import Start, check_start
+from evidence_store.stamps.asking import request
 from evidence_store.stamps.carried import Before
 from evidence_store.stamps.collected import stamps_of
 from evidence_store.stamps.lost import declare
-from evidence_store.stamps.stamp import request
 from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests import second_verifier
