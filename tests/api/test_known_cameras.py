@@ -64,7 +64,7 @@ async def test_the_administrator_sees_who_sends_instead_and_confirms_just_that(
 
 
 def client(house: House, room: Room, profile: RoomProfile) -> RoomClient:
-    app = Starlette(routes=room_routes(room.node, "order"))
+    app = Starlette(routes=room_routes(room.node, "order", lambda: ""))
     recorder = httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://recorder.test/",
         headers={"Authorization": "Bearer order"},

@@ -107,7 +107,7 @@ class Place:
         return check_start(take.start.read_bytes(), self.house.store.authority.root)
 
     def plays(self, take: int, segment: int, track: int = 0) -> bytes:
-        return self.house.store.playback.media(self.house.device().enrolment.hex(), take, segment, track, 0)
+        return bytes(self.house.store.playback.media(self.house.device().enrolment.hex(), take, segment, track, 0))
 
     # What the house says
 

@@ -11,7 +11,8 @@ from api.settings import TimeAuthoritySetting
 from evidence_store.audit import Audit
 from evidence_store.custody import Verb
 from evidence_store.database.schema import StampWantRow
-from evidence_store.stamps.stamp import authority_from_pem, check, request
+from evidence_store.stamps.asking import request
+from evidence_store.stamps.stamp import authority_from_pem, check
 from tests.attacks.defence import refused
 from tests.attacks.place import Place, expect
 from tests.attacks.test_time import FORGERIES
