@@ -14,13 +14,32 @@ from evidence_store.errors import InvalidInput
 
 Record = dict[str, Any]
 
+_LARGEST = 2**53 - 1
+# The same bytes for what `_is_plain` lets through, at a tenth of the time: every event of custody comes this way.
+_write = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), sort_keys=True).encode
+
 
 def canonical(value: Any) -> bytes:
     """The RFC 8785 bytes of a value. Raises InvalidInput for what has no canonical form."""
     try:
+        if _is_plain(value):
+            return _write(value).encode("utf-8")
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidInput("value has no canonical JSON form", code="not-canonical") from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library writes it as RFC 8785 does: no fractions, whose digits it writes otherwise, no
+    large integers, which have no form at all, and names in ASCII, whose order is that of UTF-16 too."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return -_LARGEST <= value <= _LARGEST
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _is_plain(inner) for key, inner in value.items())
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
 
 
 def parse(data: bytes) -> Record:
