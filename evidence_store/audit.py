@@ -5,6 +5,7 @@ Trusts the root certificate and the ledger's key, and nothing that is stored.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -17,10 +18,10 @@ from sqlalchemy.orm import Session
 from evidence_store.authority import Authority
 from evidence_store.canonical import parse
 from evidence_store.copies.cms import check_cms
-from evidence_store.custody import CustodyEvent, Verb
+from evidence_store.custody import Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, TakeRow
 from evidence_store.erasure import check_erasures
-from evidence_store.errors import ChainBroken, InvalidInput, NotFound, OutOfReach, VidneError
+from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
 from evidence_store.intake import device_certificates, segment_name, segments_of, take_prefix
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
@@ -181,11 +182,11 @@ class Audit:
             # One alone, a start or a void number's close, may have been put there just now or before a crash: it is
             # in the vault before the database knows, and nobody has been told that it is there.
             named.setdefault(enrolment, set()).update({int(number)} if count > 1 else ())
-        for entry in self._book.ledger.entries(session):
-            event = _event_of(entry.body)
-            if event is not None and event.verb in (Verb.TAKE_STARTED, Verb.TAKE_CLOSED):
-                enrolment = event.actor.id.removeprefix("recorder:")
-                named.setdefault(enrolment, set()).add(int(event.details["take"]))
+        for logged in custody_log.of_verbs(session, (Verb.TAKE_STARTED, Verb.TAKE_CLOSED)):
+            enrolment = logged.event.actor.id.removeprefix("recorder:")
+            # What names no take any more was altered, and is a finding of its own.
+            with contextlib.suppress(LookupError, TypeError, ValueError):
+                named.setdefault(enrolment, set()).add(int(logged.event.details["take"]))
         return named
 
     def _numbers(self, session: Session, enrolment: str, named: set[int]) -> str:
@@ -248,11 +249,3 @@ class Audit:
         if listed != [(take.close_hash or b"").hex() for take in takes_of(session, row.id)]:
             raise ChainBroken("the manifest lists other takes than there are", code="manifest-mismatch")
         return f"both signatures hold, {len(listed)} takes, SHA-256 {hashlib.sha256(data).hexdigest()[:16]}…"
-
-
-def _event_of(body: bytes | None) -> CustodyEvent | None:
-    """None where it was erased, or is no event any more: that is a finding of its own."""
-    try:
-        return None if body is None else CustodyEvent.from_body(body)
-    except InvalidInput:
-        return None

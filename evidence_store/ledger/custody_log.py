@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 
@@ -11,11 +13,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from evidence_store.canonical import canonical, parse
-from evidence_store.custody import BODY_TYPE, Actor, ActorKind, CustodyEvent, Verb
+from evidence_store.custody import BODY_TYPE, Actor, ActorKind, CustodyEvent, Verb, entered
 from evidence_store.database.schema import CustodyEventRow, LedgerEntryRow
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput
 from evidence_store.identifiers import CaseNumber, InterviewId, parse_interview_id, utc_text
 from evidence_store.ledger.ledger import Ledger
+from evidence_store.ledger.rebuild import portions
 
 _SCAN = 4_096
 _COLUMNS = (
@@ -62,12 +65,23 @@ def of_interview(session: Session, interview: InterviewId) -> list[LoggedEvent]:
     return [_logged(row) for row in session.scalars(query.order_by(CustodyEventRow.ledger_position))]
 
 
+def of_verbs(session: Session, verbs: Iterable[Verb]) -> Iterator[LoggedEvent]:
+    """Every event of these verbs, by what the ledger's bodies say: rows may have been edited. What is no event any more
+    is passed over: `verify_rows` finds it. Not checked beyond their form, for there may be millions."""
+    marks = re.compile(b"|".join(re.escape(f'"verb":"{verb.value}"'.encode()) for verb in verbs))
+    for portion in portions(session):
+        for index, _, _, body in portion:
+            if body is not None and marks.search(body):
+                with contextlib.suppress(InvalidInput):
+                    yield LoggedEvent(index, entered(body))
+
+
 def verify_rows(session: Session, told: Callable[[int], None] = lambda done: None) -> int:
     """Checks that rows and ledger bodies are one to one and say the same; returns how many there are.
 
     To be run with `Ledger.verify_all`, which vouches for the bodies. Raises ChainBroken `custody-row-missing`,
-    `custody-row-altered`, `custody-row-unproven` (a row whose ledger body is erased or was never there). `told`: called with how many entries
-    are done, now and then.
+    `custody-row-altered`, `custody-row-unproven` (a row whose ledger body is erased or was never there).
+    `told`: called with how many entries are done, now and then.
     """
     columns = (CustodyEventRow.ledger_position, *_COLUMNS)
     joined = select(LedgerEntryRow.position, LedgerEntryRow.body, *columns).outerjoin(

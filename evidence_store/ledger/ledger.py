@@ -288,4 +288,3 @@ def _fetch(session: Session, wanted: Sequence[merkle.Coordinate]) -> dict[merkle
         )
         found |= {keys[key]: value for key, value in nodes}
     return found
-

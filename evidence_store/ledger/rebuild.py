@@ -103,12 +103,7 @@ class Rebuild:
                 raise ChainBroken(f"ledger entry {index} is missing", code="ledger-entry-missing")
             if nonce is None and body is None:
                 self._erased += 1
-            elif (
-                nonce is None
-                or body is None
-                or len(nonce) != 32
-                or sha256(_BODY + nonce + body).digest() != leaf
-            ):
+            elif nonce is None or body is None or len(nonce) != 32 or sha256(_BODY + nonce + body).digest() != leaf:
                 raise ChainBroken(f"ledger entry {index} is not what was appended", code="ledger-entry-altered")
             level, at, value = 0, index, sha256(b"\x00" + leaf).digest()
             while at % 2:
@@ -135,7 +130,7 @@ class Rebuild:
         for keys in levels.values():
             query = select(LedgerNodeRow.coordinate, LedgerNodeRow.hash)
             between = query.where(LedgerNodeRow.coordinate.between(min(keys), max(keys)))
-            stored.update({key: value for key, value in self._session.execute(between)})
+            stored.update(dict(self._session.execute(between).all()))
         if stored != inner:
             wrong = min(key for key in {*stored, *inner} if stored.get(key) != inner.get(key))
             raise ChainBroken(f"tree node {wrong >> 56}/{wrong & 2**56 - 1} is wrong", code="ledger-node-wrong")
@@ -143,7 +138,7 @@ class Rebuild:
     def _notes(self, sizes: range) -> dict[int, bytes]:
         query = select(LedgerCheckpointRow.size, LedgerCheckpointRow.note)
         between = query.where(LedgerCheckpointRow.size >= sizes.start, LedgerCheckpointRow.size < sizes.stop)
-        return {size: note for size, note in self._session.execute(between)}
+        return dict(self._session.execute(between).all())
 
     def _of_size(self, sizes: range, roots: dict[int, bytes]) -> list[_Signed]:
         return [(size, note, roots[size]) for size, note in self._notes(sizes).items()]

@@ -21,6 +21,7 @@ from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import LedgerCheckpointRow
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound
 from evidence_store.identifiers import parse_utc, utc_text
+from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.stamps.keeper import authority_name
@@ -29,8 +30,6 @@ from evidence_store.stamps.subjects import Kind, Subject, checkpoint_size, claim
 
 _SECOND = 10**9
 _VERBS = (Verb.TAKE_STARTED, Verb.MINUTE, Verb.TAKE_CLOSED, Verb.INTERVIEW_SEALED, Verb.STAMP_OBTAINED)
-_MARKS = tuple(f'"verb":"{verb.value}"'.encode() for verb in _VERBS)
-"""What the body of an event that counts here holds: most do not, and to parse each takes a minute for a million."""
 
 
 @dataclass(slots=True)
@@ -80,11 +79,10 @@ class StampAudit:
             yield "time checkpoints", partial(self._checkpoints, session, checkpoints)
 
     def _overview(self, session: Session) -> str:
-        for entry in self._book.ledger.entries(session):
-            # What is no event any more is a finding of its own.
+        for logged in custody_log.of_verbs(session, _VERBS):
+            # What names nothing any more was altered, and is a finding of its own.
             with contextlib.suppress(InvalidInput):
-                if entry.body is not None and any(mark in entry.body for mark in _MARKS):
-                    self._note(entry.index, CustodyEvent.from_body(entry.body))
+                self._note(logged.index, logged.event)
         makers = Counter(str(each["authority"]) for all_ in self._entered.obtained.values() for _, each in all_)
         if not makers and not self._configured:
             return "none: no authority is configured, and all times are the word of recorder and store"

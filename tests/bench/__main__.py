@@ -11,7 +11,7 @@ import sys
 import structlog
 import typer
 
-from tests.bench import crash, eye, finish, loss, playback, record, seal, soak, table, transit, view
+from tests.bench import crash, eye, finish, ledger, loss, playback, record, seal, soak, table, transit, view
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
@@ -25,6 +25,7 @@ BENCHES: dict[str, Bench] = {
     "soak": soak,
     "playback": playback,
     "finish": finish,
+    "ledger": ledger,
 }
 WHAT = {name: bench.WHAT for name, bench in BENCHES.items()}
 

@@ -34,6 +34,7 @@ from tests.house import BEGAN, CASE, House
 PORTION = 20_000
 _APART_NS = 1_500_000_000
 _ID, _INTERVIEW, _HEAD = "0" * 32, "1" * 12 + "4" + "1" * 3 + "8" + "1" * 15, "2" * 64
+_AT, _TAKE = 987654321, 987654322
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class _Shape:
         )
         self._body = event.body().replace(utc_text(0).encode(), b"%(at)s").replace(_ID.encode(), b"%(id)s")
         self._body = self._body.replace(_INTERVIEW.encode(), b"%(interview)s").replace(_HEAD.encode(), b"%(head)s")
+        self._body = self._body.replace(b"%d" % _AT, b"%(t)s").replace(b"%d" % _TAKE, b"%(take)s")
         self._details = canonical(dict(details)).decode()
         self._actor = (actor.kind.value, actor.id, actor.name, actor.role)
         self._verb, self._reason = verb.value, reason
@@ -63,8 +65,15 @@ class _Shape:
         return self._body % values
 
     def row(self, index: int, event: str, at: int, interview: str, head: str) -> tuple[object, ...]:
-        details = self._details.replace(_HEAD, head)
+        details = (
+            self._details.replace(_HEAD, head).replace(str(_AT), str(index)).replace(str(_TAKE), str(take_of(index)))
+        )
         return (index, event, self._verb, at, *self._actor, interview, CASE, self._reason, details)
+
+
+def take_of(index: int) -> int:
+    """Takes of about an hour and a half."""
+    return 1 + index // 1_000
 
 
 def _shapes() -> list[_Shape]:
@@ -74,7 +83,7 @@ def _shapes() -> list[_Shape]:
         for each in range(5)
     ]
     recorders = [Actor.recorder(EnrolmentId(hashlib.sha256(b"r%d" % each).hexdigest()[:32])) for each in range(5)]
-    minute: dict[str, object] = {"head": _HEAD, "i": 1234, "t": 9871, "take": 17}
+    minute: dict[str, object] = {"head": _HEAD, "i": _AT, "t": _AT, "take": _TAKE}
     shapes = [_Shape(Verb.MINUTE, each, None, minute) for each in recorders]
     shapes += [_Shape(Verb.MEDIA_VIEWED, each, "Forberedelse af retsmøde", {}) for each in people[:3]]
     shapes += [_Shape(Verb.INTERVIEW_SEARCHED, each, "Sagsbehandling", {"found": 3}) for each in people[3:]]
@@ -108,7 +117,7 @@ def rows(house: House, count: int, each: int) -> Iterator[Portion]:
             shape = shapes[size % len(shapes)]
             values = {
                 b"at": utc_text(at).encode(), b"id": event.encode(), b"interview": interview.encode(),
-                b"head": head.encode(),
+                b"head": head.encode(), b"t": b"%d" % size, b"take": b"%d" % take_of(size),
             }  # fmt: skip
             body = shape.body(values)
             leaf = leaf_data(nonce, body)
@@ -150,7 +159,9 @@ def load(house: House, count: int, each: int) -> None:
     size, root = 0, b""
     with engine.connect() as connection, _without_indices(connection):
         for portion in rows(house, count, each):
-            connection.execute(select(1))  # a transaction begins with this; rows put in before it would be synced one by one
+            connection.execute(
+                select(1)
+            )  # a transaction begins with this; rows put in before it would be synced one by one
             parts = (portion.entries, portion.nodes, portion.events, portion.checkpoints)
             for table, part in zip(tables, parts, strict=True):
                 assert isinstance(table, Table)
@@ -186,7 +197,9 @@ def _without_indices(connection: Connection) -> Iterator[None]:
         index.drop(connection)
     if postgresql:
         connection.execute(text("ALTER TABLE custody_event DROP CONSTRAINT uq_custody_event_id"))
-        connection.execute(text("ALTER TABLE custody_event DROP CONSTRAINT fk_custody_event_ledger_position_ledger_entry"))
+        connection.execute(
+            text("ALTER TABLE custody_event DROP CONSTRAINT fk_custody_event_ledger_position_ledger_entry")
+        )
         connection.execute(text("SET maintenance_work_mem = '512MB'"))
     else:
         connection.commit()
