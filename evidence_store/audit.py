@@ -33,7 +33,7 @@ from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
 from evidence_store.sealing.revocation import Revocation, doubt, said
-from evidence_store.stamps.audit import StampAudit
+from evidence_store.stamps.audit import VERBS, StampAudit
 from evidence_store.stamps.stamp import TOLERANCE_NS, TimeAuthority
 from evidence_store.vault.vault import Vault
 
@@ -175,14 +175,18 @@ class Audit:
         return check_rows(session, self._revoked)
 
     def _named(self, session: Session) -> dict[str, set[int]]:
-        """Every device that database, ledger or vault knows, with every take number that ledger and vault name."""
+        """Every device that database, ledger or vault knows, with every take number that ledger and vault name. On the
+        way through the ledger, the stamps' audit is told of what it counts."""
         named: dict[str, set[int]] = {enrolment: set() for enrolment in session.scalars(select(DeviceRow.enrolment))}
         objects = Counter(tuple(name.split("/")[1:3]) for name in self._kept)
         for (enrolment, number), count in objects.items():
             # One alone, a start or a void number's close, may have been put there just now or before a crash: it is
             # in the vault before the database knows, and nobody has been told that it is there.
             named.setdefault(enrolment, set()).update({int(number)} if count > 1 else ())
-        for logged in custody_log.of_verbs(session, (Verb.TAKE_STARTED, Verb.TAKE_CLOSED)):
+        for logged in custody_log.of_verbs(session, VERBS):
+            self._stamps.note(logged)
+            if logged.event.verb not in (Verb.TAKE_STARTED, Verb.TAKE_CLOSED):
+                continue
             enrolment = logged.event.actor.id.removeprefix("recorder:")
             # What names no take any more was altered, and is a finding of its own.
             with contextlib.suppress(LookupError, TypeError, ValueError):

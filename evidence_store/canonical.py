@@ -36,7 +36,7 @@ def _is_plain(value: Any) -> bool:
     if kind is str or value is None or kind is bool:
         return True
     if kind is int:
-        return -_LARGEST <= value <= _LARGEST
+        return bool(-_LARGEST <= value <= _LARGEST)
     if kind is dict:
         return all(type(key) is str and key.isascii() and _is_plain(inner) for key, inner in value.items())
     return (kind is list or kind is tuple) and all(map(_is_plain, value))

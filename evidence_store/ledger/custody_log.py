@@ -18,13 +18,13 @@ from evidence_store.database.schema import CustodyEventRow, LedgerEntryRow
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput
 from evidence_store.identifiers import CaseNumber, InterviewId, parse_interview_id, utc_text
 from evidence_store.ledger.ledger import Ledger
-from evidence_store.ledger.rebuild import portions
 
 _SCAN = 4_096
-_COLUMNS = (
-    CustodyEventRow.id, CustodyEventRow.verb, CustodyEventRow.at, CustodyEventRow.actor_kind, CustodyEventRow.actor_id,
-    CustodyEventRow.actor_name, CustodyEventRow.actor_role, CustodyEventRow.interview_id, CustodyEventRow.case_number,
-    CustodyEventRow.reason, CustodyEventRow.details,
+# Of the tables, not of the classes: rows come as they are, at half the cost.
+_ENTRY, _EVENT = LedgerEntryRow.__table__.c, CustodyEventRow.__table__.c
+_MEMBERS = (
+    _EVENT.id, _EVENT.verb, _EVENT.at, _EVENT.actor_kind, _EVENT.actor_id, _EVENT.actor_name, _EVENT.actor_role,
+    _EVENT.interview_id, _EVENT.case_number, _EVENT.reason, _EVENT.details,
 )  # fmt: skip
 
 
@@ -69,11 +69,17 @@ def of_verbs(session: Session, verbs: Iterable[Verb]) -> Iterator[LoggedEvent]:
     """Every event of these verbs, by what the ledger's bodies say: rows may have been edited. What is no event any more
     is passed over: `verify_rows` finds it. Not checked beyond their form, for there may be millions."""
     marks = re.compile(b"|".join(re.escape(f'"verb":"{verb.value}"'.encode()) for verb in verbs))
-    for portion in portions(session):
-        for index, _, _, body in portion:
+    start = 0
+    while True:
+        query = select(_ENTRY.position, _ENTRY.body).where(_ENTRY.position >= start).order_by(_ENTRY.position)
+        rows = session.execute(query.limit(_SCAN)).all()
+        if not rows:
+            return
+        for index, body in rows:
             if body is not None and marks.search(body):
                 with contextlib.suppress(InvalidInput):
                     yield LoggedEvent(index, entered(body))
+        start = rows[-1][0] + 1
 
 
 def verify_rows(session: Session, told: Callable[[int], None] = lambda done: None) -> int:
@@ -83,13 +89,12 @@ def verify_rows(session: Session, told: Callable[[int], None] = lambda done: Non
     `custody-row-altered`, `custody-row-unproven` (a row whose ledger body is erased or was never there).
     `told`: called with how many entries are done, now and then.
     """
-    columns = (CustodyEventRow.ledger_position, *_COLUMNS)
-    joined = select(LedgerEntryRow.position, LedgerEntryRow.body, *columns).outerjoin(
-        CustodyEventRow, CustodyEventRow.ledger_position == LedgerEntryRow.position
+    joined = select(_ENTRY.position, _ENTRY.body, _EVENT.ledger_position, *_MEMBERS).outerjoin_from(
+        LedgerEntryRow.__table__, CustodyEventRow.__table__, _EVENT.ledger_position == _ENTRY.position
     )
     checked, start = 0, 0
     while True:
-        query = joined.where(LedgerEntryRow.position >= start).order_by(LedgerEntryRow.position).limit(_SCAN)
+        query = joined.where(_ENTRY.position >= start).order_by(_ENTRY.position).limit(_SCAN)
         rows = session.execute(query).all()
         if not rows:
             break

@@ -45,9 +45,11 @@ class LedgerReport:
 
 def portions(session: Session, start: int = 0, size: int = PORTION) -> Iterator[Sequence[_Entry]]:
     """Position, leaf, nonce and body of every entry from `start` on, in order: a missing one shows as a jump."""
-    columns = (LedgerEntryRow.position, LedgerEntryRow.leaf, LedgerEntryRow.nonce, LedgerEntryRow.body)
+    # The table's columns, not the class's: rows come as they are, at half the cost.
+    entry = LedgerEntryRow.__table__.c
     while True:
-        query = select(*columns).where(LedgerEntryRow.position >= start).order_by(LedgerEntryRow.position)
+        query = select(entry.position, entry.leaf, entry.nonce, entry.body)
+        query = query.where(entry.position >= start).order_by(entry.position)
         portion = session.execute(query.limit(size)).all()
         if not portion:
             return
@@ -128,16 +130,16 @@ class Rebuild:
             levels.setdefault(key >> 56, []).append(key)
         stored: dict[int, bytes] = {}
         for keys in levels.values():
-            query = select(LedgerNodeRow.coordinate, LedgerNodeRow.hash)
-            between = query.where(LedgerNodeRow.coordinate.between(min(keys), max(keys)))
+            node = LedgerNodeRow.__table__.c
+            between = select(node.coordinate, node.hash).where(node.coordinate.between(min(keys), max(keys)))
             stored.update(dict(self._session.execute(between).all()))
         if stored != inner:
             wrong = min(key for key in {*stored, *inner} if stored.get(key) != inner.get(key))
             raise ChainBroken(f"tree node {wrong >> 56}/{wrong & 2**56 - 1} is wrong", code="ledger-node-wrong")
 
     def _notes(self, sizes: range) -> dict[int, bytes]:
-        query = select(LedgerCheckpointRow.size, LedgerCheckpointRow.note)
-        between = query.where(LedgerCheckpointRow.size >= sizes.start, LedgerCheckpointRow.size < sizes.stop)
+        row = LedgerCheckpointRow.__table__.c
+        between = select(row.size, row.note).where(row.size >= sizes.start, row.size < sizes.stop)
         return dict(self._session.execute(between).all())
 
     def _of_size(self, sizes: range, roots: dict[int, bytes]) -> list[_Signed]:

@@ -41,10 +41,10 @@ _AT, _TAKE = 987654321, 987654322
 class Portion:
     """Rows of one stretch, by table, in the order of the schema's columns."""
 
-    entries: list[tuple[object, ...]]
-    nodes: list[tuple[object, ...]]
+    entries: list[tuple[int, bytes, bytes, bytes]]
+    nodes: list[tuple[int, bytes]]
     events: list[tuple[object, ...]]
-    checkpoints: list[tuple[object, ...]]
+    checkpoints: list[tuple[int, bytes, int]]
 
 
 class _Shape:
@@ -156,7 +156,6 @@ def load(house: House, count: int, each: int) -> None:
     """Lays them down. One transaction a portion; in PostgreSQL by COPY, with foreign keys looked at afterwards."""
     engine = house.store.book.database.engine
     tables = [cls.__table__ for cls in (LedgerEntryRow, LedgerNodeRow, CustodyEventRow, LedgerCheckpointRow)]
-    size, root = 0, b""
     with engine.connect() as connection, _without_indices(connection):
         for portion in rows(house, count, each):
             connection.execute(
@@ -166,8 +165,8 @@ def load(house: House, count: int, each: int) -> None:
             for table, part in zip(tables, parts, strict=True):
                 assert isinstance(table, Table)
                 _insert(connection, table, part)
-            size, note = int(str(portion.entries[-1][0])) + 1, portion.checkpoints[-1][1]
-            root = Checkpoint.open(bytes(note), house.store.book.ledger.verifier).root  # type: ignore[arg-type]
+            size, note = portion.entries[-1][0] + 1, portion.checkpoints[-1][1]
+            root = Checkpoint.open(note, house.store.book.ledger.verifier).root
             connection.execute(update(LedgerHeadRow).values(size=size, root=root))
             connection.commit()
     if engine.dialect.name == "postgresql":
