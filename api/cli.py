@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from api.commands.audit import audit
+from api.commands.case_uco import case_uco
 from api.commands.device import device
 from api.commands.keys import keys
 from api.commands.recover import recover
@@ -28,6 +29,7 @@ app.add_typer(keys)
 app.add_typer(device)
 app.command()(recover)
 app.command()(audit)
+app.command(name="case-uco")(case_uco)
 
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Room profile: a name that comes with Vidne, or a file.")

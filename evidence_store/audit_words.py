@@ -109,7 +109,7 @@ _TABLE: Final[tuple[tuple[tuple[str, ...], Words, Words], ...]] = (
             "What was changed is never given out as evidence. With two vaults the other mostly has a good copy, which "
             "this one is mended from.",
             _NOTHING_TOUCH_EN + "See the other vault's line; if its copy is good, let the system mend this one. "
-            "If not, look for a copy: the recorder's disk, a backup of the vault, an evidence copy that was handed out.",
+            "If not, look for a copy: the recorder's disk, a backup of the vault, an evidence copy handed out.",
         ),
     ),
     (
@@ -222,7 +222,8 @@ _TABLE: Final[tuple[tuple[tuple[str, ...], Words, Words], ...]] = (
     ),
     (
         (
-            "signature-", "certificate-", "start-", "close-", "tick-", "segment-", "tail-", "envelope-", "record-", "key-",
+            "signature-", "certificate-", "start-", "close-", "tick-", "segment-", "tail-", "envelope-", "record-",
+            "key-",
         ),
         Words(
             "En optagelse hænger ikke sammen: en underskrift eller et led i dens kæde passer ikke.",
