@@ -158,10 +158,14 @@ def load(house: House, count: int, each: int) -> None:
     tables = [cls.__table__ for cls in (LedgerEntryRow, LedgerNodeRow, CustodyEventRow, LedgerCheckpointRow)]
     with engine.connect() as connection, _without_indices(connection):
         for portion in rows(house, count, each):
-            connection.execute(
-                select(1)
-            )  # a transaction begins with this; rows put in before it would be synced one by one
-            parts = (portion.entries, portion.nodes, portion.events, portion.checkpoints)
+            # A transaction begins with this: rows put in before it would be synced one by one.
+            connection.execute(select(1))
+            parts: tuple[Sequence[tuple[object, ...]], ...] = (
+                portion.entries,
+                portion.nodes,
+                portion.events,
+                portion.checkpoints,
+            )
             for table, part in zip(tables, parts, strict=True):
                 assert isinstance(table, Table)
                 _insert(connection, table, part)

@@ -15,9 +15,9 @@ from evidence_store.database.session import Database
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound, SignatureInvalid, Unavailable
 from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner
-from evidence_store.ledger.ledger import Ledger, LedgerReport
+from evidence_store.ledger.ledger import Ledger
 from evidence_store.ledger.proof import Proof
-from evidence_store.ledger.rebuild import PORTION
+from evidence_store.ledger.rebuild import PORTION, LedgerReport
 from tests.administrator import typed
 
 AT = 1_795_314_481_000_000_000
