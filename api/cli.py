@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from api.commands.audit import audit
+from api.commands.case_uco import case_uco
 from api.commands.device import device
 from api.commands.keys import keys
 from api.commands.recover import recover
@@ -26,6 +27,8 @@ app.add_typer(recovery)
 app.add_typer(keys)
 app.add_typer(device)
 app.command()(recover)
+app.command()(audit)
+app.command(name="case-uco")(case_uco)
 
 Profile = Annotated[
     str | None, typer.Option("--profile", help="Room profile: a name that comes with Vidne, or a file.")
@@ -218,43 +221,6 @@ def verify(
         progress or None,
     )  # fmt: skip
     raise typer.Exit(run(asked, sys.stdout, sys.stderr))
-
-
-@app.command()
-def audit(
-    data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Rebuild and check everything from bytes: vaults, ledger, custody, witnesses, takes, manifests, time stamps."""
-    from api.processes.house import require_witness_policy
-    from api.stamping import rules
-    from api.wiring import open_store
-    from evidence_store.audit import Audit, Finding
-    from evidence_store.errors import OutOfReach
-
-    settings = settled(data=data)
-    require_witness_policy(settings)
-    try:
-        store = open_store(settings)
-    except OutOfReach as error:
-        typer.echo(f"The vault cannot be reached, so nothing was checked: {error}.", err=True)
-        raise typer.Exit(2) from None
-
-    def tell(finding: Finding) -> None:
-        if not as_json:
-            mark = ("NOTE" if finding.weak else "OK  ") if finding.ok else "FAIL"
-            typer.echo(f"{mark} {finding.name}: {finding.detail}")
-
-    report = Audit(
-        store.book, store.authority, tell, store.witnessing,
-        time_authorities=store.stamps.authorities, tolerance_ns=rules(settings).tolerance,
-    ).run()  # fmt: skip
-    if as_json:
-        found = [
-            {"detail": each.detail, "name": each.name, "ok": each.ok, "weak": each.weak} for each in report.findings
-        ]
-        typer.echo(json.dumps({"findings": found, "ok": report.ok}))
-    raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command(hidden=True)

@@ -6,7 +6,7 @@ Integers above 2⁵³ − 1 do not survive every JSON reader: nanoseconds and ot
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
 import rfc8785
 
@@ -14,56 +14,42 @@ from evidence_store.errors import InvalidInput
 
 Record = dict[str, Any]
 
-_PLAIN_DIGITS: Final = 15
-"""Below 10¹⁵ an integer is within what RFC 8785 allows, sign or not."""
+_LARGEST = 2**53 - 1
+# The same bytes for what `_is_plain` lets through, at a tenth of the time: every event of custody comes this way.
+_write = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"), sort_keys=True).encode
 
 
 def canonical(value: Any) -> bytes:
     """The RFC 8785 bytes of a value. Raises InvalidInput for what has no canonical form."""
     try:
+        if _is_plain(value):
+            return _write(value).encode("utf-8")
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError, RecursionError) as error:
         raise InvalidInput("value has no canonical JSON form", code="not-canonical") from error
 
 
-class _NotPlain(Exception):  # noqa: N818 - says what was met, and never leaves this file
-    """A number of which RFC 8785 has more to say than the standard library's writer knows."""
-
-
-def _integer(text: str) -> int:
-    if len(text) > _PLAIN_DIGITS:
-        raise _NotPlain
-    return int(text)
-
-
-def _other(_text: str) -> Any:
-    raise _NotPlain
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library writes it as RFC 8785 does: no fractions, whose digits it writes otherwise, no
+    large integers, which have no form at all, and names in ASCII, whose order is that of UTF-16 too."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-_LARGEST <= value <= _LARGEST)
+    if kind is dict:
+        return all(type(key) is str and key.isascii() and _is_plain(inner) for key, inner in value.items())
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
 
 
 def parse(data: bytes) -> Record:
     """One JSON object, refused unless `data` is exactly its canonical form (parse → write gives the input back)."""
-    value, written = _plain(data)
-    if value is None:
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput("not a JSON text", code="not-canonical") from error
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("not a JSON text", code="not-canonical") from error
     if not isinstance(value, dict):
         raise InvalidInput("not a JSON object", code="not-canonical")
-    if (canonical(value) if written is None else written) != data:
+    if canonical(value) != data:
         raise InvalidInput("not in canonical form", code="not-canonical")
     return value
-
-
-def _plain(data: bytes) -> tuple[Any, bytes | None]:
-    """Value and canonical form of a text in ASCII whose numbers are small integers, as nearly every record is: there
-    the standard library's writer, in C, does what RFC 8785 says. Keys in ASCII sort alike by any rule; what `\\u` hides
-    is written otherwise than it came, and so refused. None for any other text."""
-    if not data.isascii():
-        return None, None
-    try:
-        value = json.loads(data, parse_int=_integer, parse_float=_other, parse_constant=_other)
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return value, text.encode("utf-8")
-    except (_NotPlain, ValueError, RecursionError):
-        return None, None

@@ -34,6 +34,7 @@ _HEX_16_BYTES = re.compile(r"[0-9a-f]{32}")
 _UUID_4 = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}")
 _UTC_TEXT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{9})Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 _LAST_SECOND = int((datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH).total_seconds())
 
 # Standing alone: a digit or letter on either side means a longer number, a hash or an id, not a CPR number.
@@ -155,7 +156,7 @@ def utc_text(ns: int) -> str:
     seconds, fraction = divmod(ns, NANOSECONDS)
     if not 0 <= seconds <= _LAST_SECOND:
         raise InvalidInput("a moment lies between 1970 and 9999", code="time-form")
-    return f"{(_EPOCH + timedelta(seconds=seconds)).strftime('%Y-%m-%dT%H:%M:%S')}.{fraction:09d}Z"
+    return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]}.{fraction:09d}Z"
 
 
 def parse_utc(text: str) -> int:
@@ -164,10 +165,10 @@ def parse_utc(text: str) -> int:
     if match is None:
         raise InvalidInput("a moment has the form yyyy-mm-ddThh:mm:ss.nnnnnnnnnZ", code="time-form")
     try:
-        moment = datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)
     except ValueError as error:
         raise InvalidInput("no such date or time", code="time-form") from error
-    ns = int((moment - _EPOCH) / timedelta(seconds=1)) * NANOSECONDS + int(match[2])
+    ns = (moment - _EPOCH) // _SECOND * NANOSECONDS + int(match[2])
     if ns < 0:
         raise InvalidInput("a moment lies between 1970 and 9999", code="time-form")
     return ns

@@ -64,8 +64,12 @@ def programs() -> Path:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Cluster]:
-    """A server with its data in `folder`. It refuses to run as root: root starts it as its own user, `postgres`."""
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[Cluster]:
+    """A server with its data in `folder`. It refuses to run as root: root starts it as its own user, `postgres`.
+
+    `durable`: a commit waits for the disk, as in a house; tests do without, since what a power cut leaves is not what
+    they are about.
+    """
     as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     folder.mkdir(parents=True)
     password = secrets.token_hex(16)
@@ -87,8 +91,7 @@ def postgres(folder: Path) -> Iterator[Cluster]:
             [
                 *as_postgres, programs() / "postgres", "-D", folder / "data", "-p", str(cluster.port),
                 "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "max_connections=300",
-                # What a power cut leaves is not what is tested here.
-                "-c", "fsync=off", "-c", "full_page_writes=off",
+                *([] if durable else ["-c", "fsync=off", "-c", "full_page_writes=off"]),
             ],
             stdout=log, stderr=log, cwd="/",
         )  # fmt: skip

@@ -145,7 +145,7 @@ class Book:
 
         Raises ChainBroken where the vault has another checkpoint of that size; nothing is written from then on.
         """
-        size = Checkpoint.open(note, self.ledger.verifier).size
+        size = self.ledger.size_of(note)
         try:
             self.vault.put(checkpoint_name(size), note)
         except Unavailable as error:

@@ -125,9 +125,10 @@ class NoteSigner:
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
         self._key = key
         self.verifier = NoteVerifier(name, key.public_key().public_bytes_raw())
+        self._id = self.verifier.key_id
 
     def sign(self, text: str) -> NoteSignature:
-        return NoteSignature(self.verifier.name, self.verifier.key_id, self._key.sign(text.encode("utf-8")))
+        return NoteSignature(self.verifier.name, self._id, self._key.sign(text.encode("utf-8")))
 
 
 @dataclass(frozen=True, slots=True)

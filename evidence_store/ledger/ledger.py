@@ -11,9 +11,9 @@ Keeping the note in the vault and with witnesses is the caller's work.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
@@ -23,10 +23,11 @@ from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound,
 from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner, NoteVerifier
 from evidence_store.ledger.proof import NONCE_SIZE, Proof, leaf_data
+from evidence_store.ledger.rebuild import LedgerReport, Rebuild, portions
 
 MAX_BODY: Final = 1024 * 1024
 _FETCH: Final = 400
-_SCAN: Final = 1_000
+_TREE: Final = "vidne-ledger-tree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +41,18 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerReport:
-    """What a whole check found right: the tree, how much of it is signed, how many bodies are erased."""
+class _Tree:
+    """The tree in one transaction: the nodes at its edge at least, and the note that signs it as it is, if one does."""
 
     size: int
     root: bytes
-    signed_size: int
-    checkpoints: int
-    erased: int
+    nodes: dict[merkle.Coordinate, bytes]
+    note: bytes | None
 
 
 class Ledger:
-    """The tree of one log. Holds no state but the key: every method works on the session it is given.
+    """The tree of one log. Holds no state but the key, and the note that it opened last: every method works on the
+    session it is given. Safe for threads, each with a session of its own.
 
     With a NoteSigner it signs checkpoints; with a NoteVerifier it can do everything else.
     """
@@ -59,6 +60,7 @@ class Ledger:
     def __init__(self, key: NoteSigner | NoteVerifier) -> None:
         self._signer = key if isinstance(key, NoteSigner) else None
         self.verifier = key.verifier if isinstance(key, NoteSigner) else key
+        self._opened: tuple[bytes, Checkpoint] | None = None
 
     def append(self, session: Session, bodies: Sequence[bytes]) -> range:
         """Appends entries in order, in the session's transaction; returns their indices.
@@ -68,8 +70,8 @@ class Ledger:
         """
         if any(len(body) > MAX_BODY for body in bodies):
             raise InvalidInput("a ledger body has at most one MiB", code="body-too-large")
-        head, nodes = self._trusted(session)
-        old, new = head.size, head.size + len(bodies)
+        tree = self._trusted(session)
+        old, new, nodes = tree.size, tree.size + len(bodies), dict(tree.nodes)
         nonces = [secrets.token_bytes(NONCE_SIZE) for _ in bodies]
         leaves = [leaf_data(nonce, body) for nonce, body in zip(nonces, bodies, strict=True)]
         if not leaves:
@@ -82,19 +84,21 @@ class Ledger:
                 for k, leaf in enumerate(leaves)
             ],
         )
-        inner = [{"coordinate": _key(level, at), "hash": value} for level, at, value in completed if level]
+        inner = [{"coordinate": merkle.node_key(level, at), "hash": value} for level, at, value in completed if level]
         if inner:
             session.execute(insert(LedgerNodeRow), inner)
         nodes |= {(level, at): value for level, at, value in completed}
+        grown_root = merkle.root(new, merkle.reader(nodes))
         # Names the size it grows from: should a database let two appends in, the second changes no row.
         grown = session.execute(
             update(LedgerHeadRow)
             .where(LedgerHeadRow.id == 1, LedgerHeadRow.size == old)
-            .values(size=new, root=merkle.root(new, merkle.reader(nodes))),
+            .values(size=new, root=grown_root),
             execution_options={"synchronize_session": False},
         )
         if getattr(grown, "rowcount", 0) != 1:
             raise Conflict("the ledger grew meanwhile", code="ledger-moved")
+        self._remember(session, _Tree(new, grown_root, {at: nodes[at] for at in merkle.frontier(new)}, None))
         return range(old, new)
 
     def checkpoint(self, session: Session, at: int) -> bytes:
@@ -105,23 +109,24 @@ class Ledger:
         """
         if self._signer is None:
             raise Unavailable("this ledger has no key to sign with", code="ledger-read-only")
-        head, _ = self._trusted(session)
-        signed = session.get(LedgerCheckpointRow, head.size)
-        if signed is not None:
-            return signed.note
-        note = Checkpoint(self.verifier.name, head.size, head.root).signed(self._signer).write()
-        session.add(LedgerCheckpointRow(size=head.size, note=note, signed_at=at))
-        session.flush()
+        tree = self._trusted(session)
+        if tree.note is not None:
+            return tree.note
+        made = Checkpoint(self.verifier.name, tree.size, tree.root)
+        note = made.signed(self._signer).write()
+        session.execute(insert(LedgerCheckpointRow).values(size=tree.size, note=note, signed_at=at))
+        self._remember(session, replace(tree, note=note))
+        self._opened = (note, made)
         return note
 
     def size_of(self, note: bytes) -> int:
         """Of a checkpoint of this log. Raises InvalidInput, SignatureInvalid."""
-        return Checkpoint.open(note, self.verifier).size
+        return self._open(note).size
 
     def latest_checkpoint(self, session: Session) -> bytes | None:
         """The last note that was signed, or None. Not verified here."""
-        row = self._last_checkpoint_row(session)
-        return None if row is None else row.note
+        newest = select(LedgerCheckpointRow.note).order_by(LedgerCheckpointRow.size.desc())
+        return session.scalars(newest.limit(1)).first()
 
     def prove(self, session: Session, index: int, note: bytes | None = None) -> Proof:
         """A proof that entry `index` is in the tree of the last checkpoint, with its nonce as extra data.
@@ -188,18 +193,9 @@ class Ledger:
 
     def entries(self, session: Session, start: int = 0) -> Iterator[Entry]:
         """Every entry from `start` on, in order, read in portions: a missing one shows as a jump of the index."""
-        for portion in self._portions(session, start):
-            yield from portion
-
-    def _portions(self, session: Session, start: int = 0) -> Iterator[list[Entry]]:
-        columns = (LedgerEntryRow.position, LedgerEntryRow.leaf, LedgerEntryRow.nonce, LedgerEntryRow.body)
-        while True:
-            query = select(*columns).where(LedgerEntryRow.position >= start).order_by(LedgerEntryRow.position)
-            portion = [Entry(*row) for row in session.execute(query.limit(_SCAN))]
-            if not portion:
-                return
-            yield portion
-            start = portion[-1].index + 1
+        for portion in portions(session, start):
+            for row in portion:
+                yield Entry(*row)
 
     def erase_body(self, session: Session, index: int) -> None:
         """Takes nonce and body out of the database for good; the leaf stays, and so does every proof.
@@ -212,53 +208,16 @@ class Ledger:
             update(LedgerEntryRow).where(LedgerEntryRow.position == index).values(nonce=None, body=None),
         )
 
-    def verify_all(self, session: Session) -> LedgerReport:
+    def verify_all(self, session: Session, told: Callable[[int], None] = lambda done: None) -> LedgerReport:
         """Rebuilds the tree from the entries and checks everything stored against it.
 
         1. Entries count from 0 without holes, and each leaf is made of its nonce and body, unless both are erased.
         2. Every stored node is that of the rebuilt tree, and there is no other. 3. The head is its size and root.
         4. Every checkpoint is signed by this log and has the root that the tree had at that size.
-        Raises ChainBroken (codes `ledger-…`) or SignatureInvalid, at the first that is wrong.
+        Raises ChainBroken (codes `ledger-…`) or SignatureInvalid, at the first that is wrong. `told`: called with how
+        many entries are done, now and then.
         """
-        checkpoints = {row.size: row.note for row in session.scalars(select(LedgerCheckpointRow))}
-        self._check_signed(checkpoints, range(1), merkle.reader({}))
-        # Kept from portion to portion: the complete subtrees at the right edge, all that a root is made of.
-        edge: dict[merkle.Coordinate, bytes] = {}
-        size = erased = inner = 0
-        for portion in self._portions(session):
-            for index, entry in enumerate(portion, start=size):
-                if entry.index != index:
-                    raise ChainBroken(f"ledger entry {index} is missing", code="ledger-entry-missing")
-                erased += _check_leaf(entry)
-            leaves = [merkle.leaf_hash(entry.leaf) for entry in portion]
-            made = {
-                (level, position): value
-                for level, position, value in merkle.completed_nodes(size, leaves, merkle.reader(edge))
-            }
-            inner += _check_nodes(session, made)
-            edge |= made
-            grown = size + len(portion)
-            self._check_signed(checkpoints, range(size + 1, grown + 1), merkle.reader(edge))
-            size, edge = grown, {at: edge[at] for at in merkle.frontier(grown)}
-        root = merkle.root(size, merkle.reader(edge))
-        head = self._head(session)
-        if (head.size, head.root) != (size, root):
-            raise ChainBroken("the ledger's head is not that of its entries", code="ledger-head-wrong")
-        if session.scalar(select(func.count()).select_from(LedgerNodeRow)) != inner:
-            raise ChainBroken("the tree holds nodes that no entry made", code="ledger-node-wrong")
-        signed = max(checkpoints, default=0)
-        if signed > size:
-            raise ChainBroken("the ledger is smaller than it has been", code="ledger-rolled-back")
-        return LedgerReport(size, root, signed, len(checkpoints), erased)
-
-    def _check_signed(self, checkpoints: dict[int, bytes], sizes: range, node: merkle.Node) -> None:
-        for size in sizes:
-            note = checkpoints.get(size)
-            if note is None:
-                continue
-            signed = Checkpoint.open(note, self.verifier)
-            if (signed.size, signed.root) != (size, merkle.root(size, node)):
-                raise ChainBroken(f"the checkpoint at {size} signs another tree", code="ledger-rewritten")
+        return Rebuild(session, self._signer or self.verifier, told).run()
 
     def _head(self, session: Session, *, lock: bool = False) -> LedgerHeadRow:
         query = select(LedgerHeadRow).where(LedgerHeadRow.id == 1).execution_options(populate_existing=True)
@@ -267,20 +226,33 @@ class Ledger:
             raise ChainBroken("the ledger's head is missing", code="ledger-head-wrong")
         return head
 
-    def _last_checkpoint_row(self, session: Session) -> LedgerCheckpointRow | None:
-        return session.scalars(select(LedgerCheckpointRow).order_by(LedgerCheckpointRow.size.desc()).limit(1)).first()
-
     def _root_at(self, session: Session, size: int) -> bytes:
         return merkle.root(size, merkle.reader(_fetch(session, merkle.frontier(size))))
 
-    def _trusted(self, session: Session) -> tuple[LedgerHeadRow, dict[merkle.Coordinate, bytes]]:
-        """The locked head and the nodes at its edge, once they agree with each other and with the last checkpoint."""
+    def _open(self, note: bytes) -> Checkpoint:
+        """As `Checkpoint.open`. The note that was opened last is known: every append meets the one before it again."""
+        known = self._opened
+        if known is not None and known[0] == note:
+            return known[1]
+        opened = Checkpoint.open(note, self.verifier)
+        self._opened = (note, opened)
+        return opened
+
+    def _trusted(self, session: Session) -> _Tree:
+        """The tree as it is, once its locked head, the nodes at its edge and the last checkpoint agree with each other.
+
+        What this transaction has seen or made of it holds until it ends: nobody else can change it meanwhile.
+        """
+        transaction = session.get_transaction()
+        known = session.info.get(_TREE)
+        if known is not None and known[0] is transaction:
+            return cast("_Tree", known[1])
         head = self._head(session, lock=True)
         last = session.scalar(select(func.max(LedgerEntryRow.position)))
         if head.size != (0 if last is None else last + 1):
             raise ChainBroken("the ledger's head is not that of its entries", code="ledger-head-wrong")
-        row = self._last_checkpoint_row(session)
-        signed = None if row is None else Checkpoint.open(row.note, self.verifier)
+        note = self.latest_checkpoint(session)
+        signed = None if note is None else self._open(note)
         if signed is not None and signed.size > head.size:
             raise ChainBroken("the ledger is smaller than it has been", code="ledger-rolled-back")
         wanted = dict.fromkeys(merkle.frontier(head.size))
@@ -291,26 +263,13 @@ class Ledger:
             raise ChainBroken("the ledger's head is not that of its entries", code="ledger-head-wrong")
         if signed is not None and merkle.root(signed.size, node) != signed.root:
             raise ChainBroken("the ledger's beginning is not what was signed", code="ledger-rewritten")
-        return head, nodes
+        tree = _Tree(head.size, head.root, nodes, None if signed is None or signed.size < head.size else note)
+        return self._remember(session, tree)
 
-
-def _check_leaf(entry: Entry) -> int:
-    """1 if the body is erased, 0 if it is there and makes the leaf."""
-    if entry.nonce is None and entry.body is None:
-        return 1
-    if entry.nonce is None or entry.body is None or leaf_data(entry.nonce, entry.body) != entry.leaf:
-        raise ChainBroken(f"ledger entry {entry.index} is not what was appended", code="ledger-entry-altered")
-    return 0
-
-
-def _check_nodes(session: Session, made: dict[merkle.Coordinate, bytes]) -> int:
-    """Compares the inner nodes that entries make with those stored; returns how many there are."""
-    inner = {at: value for at, value in made.items() if at[0]}
-    stored = _fetch(session, list(inner))
-    for (level, position), value in inner.items():
-        if stored.get((level, position)) != value:
-            raise ChainBroken(f"tree node {level}/{position} is wrong", code="ledger-node-wrong")
-    return len(inner)
+    def _remember(self, session: Session, tree: _Tree) -> _Tree:
+        # By the transaction itself, which is another one once this has been committed or rolled back.
+        session.info[_TREE] = (session.get_transaction(), tree)
+        return tree
 
 
 def _fetch(session: Session, wanted: Sequence[merkle.Coordinate]) -> dict[merkle.Coordinate, bytes]:
@@ -322,14 +281,10 @@ def _fetch(session: Session, wanted: Sequence[merkle.Coordinate]) -> dict[merkle
             select(LedgerEntryRow.position, LedgerEntryRow.leaf).where(LedgerEntryRow.position.in_(portion))
         )
         found |= {(0, position): merkle.leaf_hash(leaf) for position, leaf in rows}
-    keys = {_key(level, position): (level, position) for level, position in wanted if level}
+    keys = {merkle.node_key(level, position): (level, position) for level, position in wanted if level}
     for some in (list(keys)[k : k + _FETCH] for k in range(0, len(keys), _FETCH)):
         nodes = session.execute(
             select(LedgerNodeRow.coordinate, LedgerNodeRow.hash).where(LedgerNodeRow.coordinate.in_(some))
         )
         found |= {keys[key]: value for key, value in nodes}
     return found
-
-
-def _key(level: int, position: int) -> int:
-    return (level << 56) + position

@@ -33,6 +33,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def node_key(level: int, position: int) -> int:
+    """A coordinate as one number, in which the nodes of a level lie side by side."""
+    return (level << 56) + position
+
+
 def root(size: int, node: Node) -> bytes:
     """MTH(D[0:size])."""
     if size < 0:

@@ -99,6 +99,15 @@ class DiskVault:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound("no such object", code="object") from None
 
+    def last_change(self, name: str) -> str:
+        """What the file system shows of the object's last change (`evidence_store.audit_memory`): the kernel sets the
+        ctime at every write and rename, and offers no way to set it back."""
+        try:
+            found = self._path(name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFound("no such object", code="object") from None
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+
     def read_range(self, name: str, start: int, length: int) -> bytes:
         with self.open(name) as file:
             size = os.fstat(file.fileno()).st_size

@@ -11,7 +11,22 @@ import sys
 import structlog
 import typer
 
-from tests.bench import crash, eye, finish, kills, loss, playback, record, seal, soak, table, transit, verify, view
+from tests.bench import (
+    crash,
+    eye,
+    finish,
+    kills,
+    ledger,
+    loss,
+    playback,
+    record,
+    seal,
+    soak,
+    table,
+    transit,
+    verify,
+    view,
+)  # fmt: skip
 from tests.bench.figures import Bench
 
 BENCHES: dict[str, Bench] = {
@@ -27,6 +42,7 @@ BENCHES: dict[str, Bench] = {
     "playback": playback,
     "finish": finish,
     "verify": verify,
+    "ledger": ledger,
 }
 WHAT = {name: bench.WHAT for name, bench in BENCHES.items()}
 

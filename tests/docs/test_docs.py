@@ -102,7 +102,7 @@ def options_of(command: Any) -> set[str]:
 def test_every_command_is_in_the_readme_and_none_besides() -> None:
     assert set(rows("README.md", after="## Commands")) >= {f"vidne {name}" for name in commands()}
     named = {
-        name for page in pages() for name in re.findall(r"`(?:\.venv/bin/)?vidne ([a-z]+)[^`]*`", page.read_text())
+        name for page in pages() for name in re.findall(r"`(?:\.venv/bin/)?vidne ([a-z-]+)[^`]*`", page.read_text())
     }
     assert named <= set(commands())
 
@@ -110,7 +110,7 @@ def test_every_command_is_in_the_readme_and_none_besides() -> None:
 def test_every_option_that_a_page_names_exists() -> None:
     options = {name: options_of(command) for name, command in commands().items()}
     for page in pages():
-        for name, rest in re.findall(r"`(?:\.venv/bin/)?vidne ([a-z]+)([^`]*)`", page.read_text()):
+        for name, rest in re.findall(r"`(?:\.venv/bin/)?vidne ([a-z-]+)([^`]*)`", page.read_text()):
             assert set(re.findall(r"--[a-z-]+", rest)) <= options[name], f"{page.name}: vidne {name}{rest}"
 
 

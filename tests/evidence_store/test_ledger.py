@@ -15,8 +15,9 @@ from evidence_store.database.session import Database
 from evidence_store.errors import ChainBroken, InvalidInput, NotFound, SignatureInvalid, Unavailable
 from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner
-from evidence_store.ledger.ledger import Ledger, LedgerReport
+from evidence_store.ledger.ledger import Ledger
 from evidence_store.ledger.proof import Proof
+from evidence_store.ledger.rebuild import PORTION, LedgerReport
 from tests.administrator import typed
 
 AT = 1_795_314_481_000_000_000
@@ -300,11 +301,11 @@ def test_another_key_signs_another_log(database: Database, ledger: Ledger) -> No
 
 def test_portions_do_not_show(database: Database, ledger: Ledger) -> None:
     """More than one portion of the scan, with a checkpoint in the middle of the second."""
-    fill(database, ledger, 1_400)
+    fill(database, ledger, PORTION + 400)
     sign(database, ledger)
     fill(database, ledger, 900)
     report = verify(database, ledger)
-    assert (report.size, report.signed_size) == (2_300, 1_400)
-    typed(database, "UPDATE ledger_entry SET body = x'00' WHERE position = 2200")
-    with pytest.raises(ChainBroken, match="2200"):
+    assert (report.size, report.signed_size) == (PORTION + 1_300, PORTION + 400)
+    typed(database, f"UPDATE ledger_entry SET body = x'00' WHERE position = {PORTION + 1_200}")  # noqa: S608
+    with pytest.raises(ChainBroken, match=str(PORTION + 1_200)):
         verify(database, ledger)

@@ -15,7 +15,8 @@ import pytest_asyncio
 from api.drill.house import House, loopback_settings
 from api.processes.object_server import BUCKET
 from api.wiring import open_store
-from evidence_store.audit import Audit, Finding
+from evidence_store.audit import Audit
+from evidence_store.audit_report import Finding
 from evidence_store.custody import Verb
 from evidence_store.database.schema import CustodyEventRow
 from evidence_store.sealed import takes_of

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import select
 
 from evidence_store import kept, scrub
-from evidence_store.audit import Audit, Finding
+from evidence_store.audit import Audit
+from evidence_store.audit_report import Finding
 from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AlarmRow, ScrubRow
 from evidence_store.errors import ChainBroken, OutOfReach, Unavailable
