@@ -27,7 +27,6 @@ CANARY = "evidence_store/vault/canary.py"
 NOT_LOCKED = Line(S3, "if not _locked(found, until):")
 STAMP = "evidence_store/stamps/stamp.py"
 STAMP_AUDIT = "evidence_store/stamps/audit.py"
-SIGNATURE_OF_STAMP = Line(STAMP, "verifier.verify(parsed, imprint)")
 KNOWN_CAMERAS = "recorder/known_cameras.py"
 VERIFY = "evidence_store/copies/verify.py"
 RETENTION = "evidence_store/retention.py"
@@ -116,7 +115,13 @@ DEFENCES: dict[int, list[Group]] = {
         ),
     ],
     16: [
-        (Line(TICK, "ciphertext = encryptor.update(padded) + encryptor.finalize()", "ciphertext = bytes(padded)"),),
+        (
+            Line(
+                TICK,
+                "ciphertext[at:] = encryptor.finalize()",
+                "ciphertext[at:] = (message.data + bytes(len(ciphertext)))[: len(ciphertext) - at]",
+            ),
+        ),
         (Line(INTAKE, "if device.revoked_at is not None:"),),
         (
             Line(
@@ -148,9 +153,9 @@ DEFENCES: dict[int, list[Group]] = {
         ),
     ],
     19: [
-        (SIGNATURE_OF_STAMP,),
-        (Line(STAMP, "if nonce is not None and info.nonce != nonce:"),),
-        (Line(STAMP, "_check_signer(signer)"), SIGNATURE_OF_STAMP),
+        (Line(STAMP, "signed_data.check(signer, certificate, TST_INFO, token.info)"),),
+        (Line(STAMP, "if nonce is not None and token.nonce != nonce:"),),
+        (Line(STAMP, "check_signer(certificate)"),),
     ],
     20: [
         (
@@ -245,7 +250,7 @@ DEFENCES: dict[int, list[Group]] = {
                 "entry.record(_event(Verb.ERASURE_APPROVED, now, by, row, asked.reason, details))",
             ),
         ),
-        (Line("evidence_store/erasure.py", "left = list(session.scalars(query))", "left: list[str] = []"),),
+        (Line("evidence_store/erasure.py", "left = _left(session, ErasureRow.done_at)", "left: list[str] = []"),),
     ],
     31: [(Line(INTAKE, "device.n_highest = max(device.n_highest, number)"),)],
     32: [(Line(WITNESSED, "if start.utc_ns < (max(times) - CLOCKS_DIFFER) * 10**9:"),)],
