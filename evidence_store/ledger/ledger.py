@@ -13,9 +13,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from evidence_store.database.schema import LedgerCheckpointRow, LedgerEntryRow, LedgerHeadRow, LedgerNodeRow
@@ -28,6 +28,26 @@ from evidence_store.ledger.rebuild import LedgerReport, Rebuild, portions
 MAX_BODY: Final = 1024 * 1024
 _FETCH: Final = 400
 _TREE: Final = "vidne-ledger-tree"
+
+# What every entry asks, laid out once and of tables, not of objects: putting a question together costs more than
+# answering it.
+_ENTRIES, _NODES = LedgerEntryRow.__table__, LedgerNodeRow.__table__
+_HEADS, _NOTES = LedgerHeadRow.__table__, LedgerCheckpointRow.__table__
+_HEAD = select(_HEADS.c.size, _HEADS.c.root).where(_HEADS.c.id == 1)
+_HEAD_LOCKED = _HEAD.with_for_update()
+_LAST_ENTRY = select(func.max(_ENTRIES.c.position))
+_NEWEST_NOTE = select(_NOTES.c.note).order_by(_NOTES.c.size.desc()).limit(1)
+_LEAVES = select(_ENTRIES.c.position, _ENTRIES.c.leaf).where(
+    _ENTRIES.c.position.in_(bindparam("wanted", expanding=True))
+)
+_HASHES = select(_NODES.c.coordinate, _NODES.c.hash).where(_NODES.c.coordinate.in_(bindparam("wanted", expanding=True)))
+_ENTER, _KEEP_NODES, _SIGN = insert(LedgerEntryRow), insert(LedgerNodeRow), insert(LedgerCheckpointRow)
+# Names the size it grows from: should a database let two appends in, the second changes no row.
+_GROW = (
+    update(LedgerHeadRow)
+    .where(_HEADS.c.id == 1, _HEADS.c.size == bindparam("old"))
+    .values(size=bindparam("new"), root=bindparam("grown"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +97,9 @@ class Ledger:
         if not leaves:
             return range(old, old)
         completed = list(merkle.completed_nodes(old, map(merkle.leaf_hash, leaves), merkle.reader(nodes)))
-        session.execute(
-            insert(LedgerEntryRow),
+        database = session.connection()
+        database.execute(
+            _ENTER,
             [
                 {"position": old + k, "leaf": leaf, "nonce": nonces[k], "body": bytes(bodies[k])}
                 for k, leaf in enumerate(leaves)
@@ -86,17 +107,10 @@ class Ledger:
         )
         inner = [{"coordinate": merkle.node_key(level, at), "hash": value} for level, at, value in completed if level]
         if inner:
-            session.execute(insert(LedgerNodeRow), inner)
+            database.execute(_KEEP_NODES, inner)
         nodes |= {(level, at): value for level, at, value in completed}
         grown_root = merkle.root(new, merkle.reader(nodes))
-        # Names the size it grows from: should a database let two appends in, the second changes no row.
-        grown = session.execute(
-            update(LedgerHeadRow)
-            .where(LedgerHeadRow.id == 1, LedgerHeadRow.size == old)
-            .values(size=new, root=grown_root),
-            execution_options={"synchronize_session": False},
-        )
-        if getattr(grown, "rowcount", 0) != 1:
+        if database.execute(_GROW, {"old": old, "new": new, "grown": grown_root}).rowcount != 1:
             raise Conflict("the ledger grew meanwhile", code="ledger-moved")
         self._remember(session, _Tree(new, grown_root, {at: nodes[at] for at in merkle.frontier(new)}, None))
         return range(old, new)
@@ -114,7 +128,7 @@ class Ledger:
             return tree.note
         made = Checkpoint(self.verifier.name, tree.size, tree.root)
         note = made.signed(self._signer).write()
-        session.execute(insert(LedgerCheckpointRow).values(size=tree.size, note=note, signed_at=at))
+        session.connection().execute(_SIGN, {"size": tree.size, "note": note, "signed_at": at})
         self._remember(session, replace(tree, note=note))
         self._opened = (note, made)
         return note
@@ -125,8 +139,8 @@ class Ledger:
 
     def latest_checkpoint(self, session: Session) -> bytes | None:
         """The last note that was signed, or None. Not verified here."""
-        newest = select(LedgerCheckpointRow.note).order_by(LedgerCheckpointRow.size.desc())
-        return session.scalars(newest.limit(1)).first()
+        note: bytes | None = session.connection().execute(_NEWEST_NOTE).scalar()
+        return note
 
     def prove(self, session: Session, index: int, note: bytes | None = None) -> Proof:
         """A proof that entry `index` is in the tree of the last checkpoint, with its nonce as extra data.
@@ -219,9 +233,8 @@ class Ledger:
         """
         return Rebuild(session, self._signer or self.verifier, told).run()
 
-    def _head(self, session: Session, *, lock: bool = False) -> LedgerHeadRow:
-        query = select(LedgerHeadRow).where(LedgerHeadRow.id == 1).execution_options(populate_existing=True)
-        head = session.scalars(query.with_for_update() if lock else query).one_or_none()
+    def _head(self, session: Session, *, lock: bool = False) -> Row[Any, Any]:
+        head = session.connection().execute(_HEAD_LOCKED if lock else _HEAD).one_or_none()
         if head is None:
             raise ChainBroken("the ledger's head is missing", code="ledger-head-wrong")
         return head
@@ -248,7 +261,7 @@ class Ledger:
         if known is not None and known[0] is transaction:
             return cast("_Tree", known[1])
         head = self._head(session, lock=True)
-        last = session.scalar(select(func.max(LedgerEntryRow.position)))
+        last = session.connection().execute(_LAST_ENTRY).scalar()
         if head.size != (0 if last is None else last + 1):
             raise ChainBroken("the ledger's head is not that of its entries", code="ledger-head-wrong")
         note = self.latest_checkpoint(session)
@@ -277,14 +290,10 @@ def _fetch(session: Session, wanted: Sequence[merkle.Coordinate]) -> dict[merkle
     found: dict[merkle.Coordinate, bytes] = {}
     leaves = [position for level, position in wanted if level == 0]
     for portion in (leaves[k : k + _FETCH] for k in range(0, len(leaves), _FETCH)):
-        rows = session.execute(
-            select(LedgerEntryRow.position, LedgerEntryRow.leaf).where(LedgerEntryRow.position.in_(portion))
-        )
+        rows = session.connection().execute(_LEAVES, {"wanted": portion})
         found |= {(0, position): merkle.leaf_hash(leaf) for position, leaf in rows}
     keys = {merkle.node_key(level, position): (level, position) for level, position in wanted if level}
     for some in (list(keys)[k : k + _FETCH] for k in range(0, len(keys), _FETCH)):
-        nodes = session.execute(
-            select(LedgerNodeRow.coordinate, LedgerNodeRow.hash).where(LedgerNodeRow.coordinate.in_(some))
-        )
+        nodes = session.connection().execute(_HASHES, {"wanted": some})
         found |= {keys[key]: value for key, value in nodes}
     return found

@@ -115,7 +115,7 @@ def test_a_claimed_time_is_read_or_there_is_none() -> None:
 
 def test_the_samples_of_the_format_are_what_the_code_makes(house: House) -> None:
     page = (Path(__file__).parents[2] / "docs/formats/stamp.md").read_text()
-    head, entered = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
+    head, entered, _ = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
     said = parse(head.encode())
     details = {name: said[name] for name in ("head", "i", "t", "take")}
     actor = Actor.recorder(parse_enrolment_id(said["enrolment"]))
@@ -129,7 +129,7 @@ def test_the_samples_of_the_format_are_what_the_code_makes(house: House) -> None
 
 async def test_what_custody_says_of_a_stamp_is_what_the_format_says(house: House, authority: TimeAuthority) -> None:
     page = (Path(__file__).parents[2] / "docs/formats/stamp.md").read_text()
-    _, entered = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
+    _, entered, _ = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
     recorded(house, house.interview())
     await ask(house, authority)
     assert [set(each) for each in obtained(house)] == [set(json.loads(entered))] * 5

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -185,7 +187,11 @@ async def test_a_stamp_that_every_vault_lost_is_declared_and_withholds_no_copy(
     assert report.ok, report.failures
     said = next(each.detail for each in report.checks if each.name == "time")
     assert f"DECLARED LOSS: 1 stamps that the store had are lost, and the ledger says so ({gone['about']})" in said
-    assert [each.event.details["stamp"] for each in house.custody(Verb.STAMP_LOST)] == [gone["stamp"]]
+    (declared,) = house.custody(Verb.STAMP_LOST)
+    assert declared.event.details["stamp"] == gone["stamp"]
+    page = (Path(__file__).parents[2] / "docs/formats/stamp.md").read_text()
+    *_, sample = re.findall(r"^```json\n(.*?)\n```", page, re.MULTILINE)
+    assert set(declared.event.details) == set(json.loads(sample))
     # The invented sound has no init, so that no originals can be looked at.
     monkeypatch.setattr(second_verifier, "check_ranges", lambda *_: None)
     assert "1 stamps are declared lost" in second_verifier.verify(bag, store.authority.fingerprint)
