@@ -81,7 +81,7 @@ def rotate(book: Book, authority: Authority, folder: Path) -> Job:
         return len(authority.kek.ids()) > 1 and not book.read_only
 
     def portion() -> bool:
-        Rotation(book, authority, folder).run()
+        Rotation(book, authority, folder).finish()
         return False
 
     return Job("rotate", wanted, portion)

@@ -137,13 +137,21 @@ class LongWork:
                     self._begin(standing)
             except VidneError as error:
                 log.warning("long_work_waits", job=standing.job.name, code=error.code)
+            except Exception as error:  # noqa: BLE001 - a job that cannot be asked holds up no other
+                log.error("long_work_failed", job=standing.job.name, kind=type(error).__name__)
 
     def _begin(self, standing: _Standing) -> None:
         name = standing.job.name
         if self._dbos is not None and self._workflow is not None:
-            with SetWorkflowID(f"{name}-{time.time_ns()}"):
-                DBOS.start_workflow(self._workflow, name)
-            return
+            try:
+                with SetWorkflowID(f"{name}-{time.time_ns()}"):
+                    DBOS.start_workflow(self._workflow, name)
+            except Exception as error:  # noqa: BLE001 - its database failed under it: done without, and tried anew later
+                self._down_since = self._down_since or time.time_ns()
+                log.error("long_work_without_dbos", kind=type(error).__name__)
+                self._put_down()
+            else:
+                return
         # Without DBOS, in a thread of its own, so that one long job holds up no other.
         threading.Thread(target=self._run, args=(name, self._portion), name=f"long-work-{name}", daemon=True).start()
 

@@ -53,25 +53,26 @@ class Rotation:
         with self._alone():
             if len(self._kek.ids()) == 1:
                 self._begin()
-            current = self._kek.current
-            for interview in self._under_others(current):
-                self._rewrap(interview)
-                self._tell(f"interview {interview[:8]} is under {current}")
-            count = self._verify(current)
-            self._attest(current, count)
-            for old in self._kek.ids()[:-1]:
-                self._kek.destroy(old)
-                self._tell(f"{old} is destroyed")
-        return count
+            return self._end(Actor.console())
 
-    def begin(self) -> str:
-        """Makes the new key and rewraps nothing yet. Its id. Raises Conflict `rotation-running` where one is under way
-        or was broken off; else as `run`."""
+    def finish(self) -> None:
+        """Ends a rotation that was broken off, for the house itself: where none is under way it begins none, also when
+        somebody else has just ended it. Raises as `run`."""
         with self._alone():
             if len(self._kek.ids()) > 1:
-                raise Conflict("a rotation was begun and not ended: run it to its end first", code="rotation-running")
-            self._begin()
-            return self._kek.current
+                self._end(Actor.store())
+
+    def _end(self, by: Actor) -> int:
+        current = self._kek.current
+        for interview in self._under_others(current):
+            self._rewrap(interview)
+            self._tell(f"interview {interview[:8]} is under {current}")
+        count = self._verify(current)
+        self._attest(current, count, by)
+        for old in self._kek.ids()[:-1]:
+            self._kek.destroy(old)
+            self._tell(f"{old} is destroyed")
+        return count
 
     def restore(self, escrow: Escrow, recovery: PrivateKey) -> int:
         """For keys that are lost with their token: opens from escrow what they wrapped, and wraps it anew. How many
@@ -161,7 +162,7 @@ class Rotation:
                     ) from error
         return len(wraps)
 
-    def _attest(self, current: str, count: int) -> None:
+    def _attest(self, current: str, count: int, by: Actor) -> None:
         """In one transaction with the last look for a wrap of an old key.
 
         Minting reads which key is the present one inside its own transaction, after taking the same lock: what it
@@ -177,7 +178,7 @@ class Rotation:
             if not self._attested(entry.session, current):
                 old = self._kek.ids()[:-1]
                 details = {"destroyed": old, "present": current, "seeds": count}
-                entry.record(CustodyEvent(Verb.KEYS_ROTATED, self._book.clock(), Actor.console(), details=details))
+                entry.record(CustodyEvent(Verb.KEYS_ROTATED, self._book.clock(), by, details=details))
         self._tell(f"{count} seeds verified under {current}")
 
     def _attested(self, session: Session, current: str) -> bool:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.commands.settled import Data, settled
 
@@ -55,7 +56,7 @@ def audit(
     from api.wiring import open_store
     from evidence_store.audit import Audit
     from evidence_store.audit_memory import AuditMemory
-    from evidence_store.errors import Conflict, OutOfReach
+    from evidence_store.errors import Conflict, VidneError
     from evidence_store.sealing import certificates as certs
 
     if language not in _SAID:
@@ -66,8 +67,8 @@ def audit(
     told = _Terminal("da" if language == "da" else "en", quiet=as_json)
     try:
         store = open_store(settings)
-    except OutOfReach as error:
-        typer.echo(f"The vault cannot be reached, so nothing was checked: {error}.", err=True)
+    except (VidneError, OSError, SQLAlchemyError) as error:
+        typer.echo(f"The store cannot be opened, so nothing was checked: {_said(error)}.", err=True)
         raise typer.Exit(NOT_DONE) from None
     about = {
         "ledger": str(store.book.ledger.verifier), "root": certs.fingerprint(store.authority.root),
@@ -81,15 +82,23 @@ def audit(
     try:
         with memory.held():
             report = work.run()
-    except (Conflict, OSError) as error:
+    except Conflict as error:
         typer.echo(f"Nothing was checked: {error}.", err=True)
         raise typer.Exit(NOT_DONE) from None
+    except (VidneError, OSError, SQLAlchemyError) as error:
+        typer.echo(f"The audit could not go on; what was found before stands above: {_said(error)}.", err=True)
+        raise typer.Exit(NOT_SEEN) from None
     except KeyboardInterrupt:
         told.stopped()
         raise typer.Exit(INTERRUPTED) from None
     code = RIGHT if report.ok else NOT_SEEN if report.unseen else WRONG
     told.ended(report, code)
     raise typer.Exit(code)
+
+
+def _said(error: Exception) -> str:
+    """What SQLAlchemy says of itself holds the statement and its values: not for a terminal that is copied on."""
+    return type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
 
 
 class _Terminal:

@@ -46,23 +46,6 @@ def rotate(data: Data = None, to: To = None) -> None:
 
 
 @keys.command()
-def make(data: Data = None, to: To = None) -> None:
-    """Make a new key-encryption key for what is new. What is older stays under the old one until vidne keys rotate."""
-    from evidence_store.errors import VidneError
-    from evidence_store.rotation import Rotation
-
-    settings = _settled(data)
-    try:
-        store = _opened(settings)
-        folder = settings.store_folder / "keys"
-        made = Rotation(store.book, store.authority, folder, to=_token(store, to)).begin()
-    except VidneError as error:
-        typer.echo(f"{error} ({error.code}). {NOTHING_LOST}", err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"OK   {made} is there, and wraps what is new. Go on with vidne keys rotate.")
-
-
-@keys.command()
 def restore(data: Data = None, to: To = None, share: Files = None) -> None:
     """Where an HSM is lost with its key: open every seed from escrow with the paper, and wrap it under a new key."""
     from evidence_store.errors import VidneError

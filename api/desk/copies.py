@@ -35,7 +35,7 @@ from evidence_store.custody import Actor, CustodyEvent, Verb
 from evidence_store.database.schema import AccountRow, CopyRow, DeviceRow, InterviewRow, TakeRow
 from evidence_store.deliveries import case_of
 from evidence_store.durable import fsync_folder
-from evidence_store.errors import Conflict, InvalidInput, NotFound, VidneError
+from evidence_store.errors import Conflict, InvalidInput, KeysOutOfReach, NotFound, VidneError
 from evidence_store.identifiers import InterviewId, parse_interview_id
 from evidence_store.intake import device_certificates, segments_of
 from evidence_store.interview import InterviewState
@@ -182,6 +182,8 @@ class CopyDesk:
             self._make(copy)
         except _GivenUpError:
             return False
+        except KeysOutOfReach:
+            raise  # no fault of the copy: it is made when they answer
         except VidneError as error:
             log.error("copy_failed", copy=copy, code=error.code)
             self._failed(copy, error.code)
@@ -192,7 +194,8 @@ class CopyDesk:
 
     def _next(self) -> str | None:
         with self._book.reading() as session:
-            query = select(CopyRow.id).where(CopyRow.state == CopyState.QUEUED.value).order_by(CopyRow.created_at)
+            # Not those that are queued alone: one whose failure could not be entered stands where it failed.
+            query = select(CopyRow.id).where(CopyRow.finished_at.is_(None)).order_by(CopyRow.created_at)
             return session.scalars(query.limit(1)).first()
 
     def _make(self, copy: str) -> None:

@@ -52,11 +52,11 @@ def memory() -> Memory:
     """As it is now, from the kernel's own word."""
     if _of_process("VmLck").split()[0] != "0":
         return Memory.LOCKED
-    return judged(_SWAPS.read_text())
+    return judged(_SWAPS.read_text() if _SWAPS.exists() else "")
 
 
 def judged(swaps: str) -> Memory:
-    """What `/proc/swaps` says of memory that is not locked. Pure."""
+    """What `/proc/swaps` says of memory that is not locked; empty where the kernel knows no swap. Pure."""
     return Memory.SWAPPABLE if len(swaps.splitlines()) > 1 else Memory.NO_SWAP
 
 

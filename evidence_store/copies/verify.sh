@@ -198,7 +198,7 @@ else
         authority=$(sed -n 's/.*"authority":"\([0-9a-f]*\)".*/\1/p' "${stamp%.tsr}.json")
         at=$(seconds "$stamp")
         if [ -n "$at" ] && holds "${stamp%.tsr}.txt" "$stamp" "$authority" "$at"; then
-            ok "hovedbogen før optagelsen fandtes $(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ)" "the ledger before the take existed then"
+            ok "beviskæden før optagelsen fandtes $(date -u -d "@$at" +%Y-%m-%dT%H:%M:%SZ)" "the ledger before the take existed then"
         else
             fail "tidsstemplet $stamp holder ikke" "the time stamp $stamp does not hold"
         fi

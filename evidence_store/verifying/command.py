@@ -84,7 +84,9 @@ def _check(asked: Asked, anchors: Anchors, screen: Screen, words: Words) -> int:
     except InvalidInput:
         raise _Wrong("age" if _locked(asked.package) else "package", path=asked.package) from None
     facts = facts_of(report, given=asked.fingerprint is not None, quorum=asked.quorum)
-    code = {Grade.REFUSED: HOLDS_NOT, Grade.DOUBTFUL: HOLDS_NOT, Grade.UNKNOWN: UNKNOWN}.get(grade(facts), HOLDS)
+    code = {Grade.REFUSED: HOLDS_NOT, Grade.UNKNOWN: UNKNOWN}.get(grade(facts), HOLDS)
+    if facts.doubtful:
+        code = HOLDS_NOT  # also where nobody gave a fingerprint
     if asked.as_json:
         screen.line(json.dumps(record(report, facts, code)))
     else:

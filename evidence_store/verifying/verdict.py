@@ -14,7 +14,9 @@ def step(number: int, check: Check, words: Words) -> str:
     """Two lines for one check: in plain words, and what was found."""
     asked, failed = words.steps[check.name]
     mark, said = (words.ok, asked) if check.ok else (words.fail, failed)
-    return f"{mark} {number:2}. {check.name}: {said}\n         {check.detail}"
+    # One line, whatever a package's names hold: none of them begins a line that looks like ours.
+    detail = "".join(sign if sign.isprintable() else "?" for sign in check.detail)
+    return f"{mark} {number:2}. {check.name}: {said}\n         {detail}"
 
 
 def verdict(report: Report, anchors: Anchors, facts: Facts, words: Words) -> Iterator[str]:

@@ -95,7 +95,7 @@ async def test_a_copy_carries_every_stamp_of_its_interview_and_no_other(
     assert said.startswith("5 stamps: 5 by 'Test time authority root'")
     code, words = script(house, bag, fingerprint)
     assert words.count(".json fandtes 20") == 3, words
-    assert words.count("hovedbogen før optagelsen fandtes 20") == 1
+    assert words.count("beviskæden før optagelsen fandtes 20") == 1
     assert code == 0, words
     assert "take 2 began after 20" in said
     for each in ("tsr", "txt", "json", "tlog-proof"):
