@@ -18,7 +18,7 @@ import pytest
 from api.desk.copies import CopyDesk
 from api.services import Account
 from api.settings import TokenSetting
-from evidence_store.custody import Verb
+from evidence_store.custody import Actor, Verb
 from evidence_store.database.schema import AccountRow, CopyRow, InterviewRow, KeyWrapRow
 from evidence_store.erasure import Erasure
 from evidence_store.errors import Conflict, Tampered, Unavailable, VidneError
