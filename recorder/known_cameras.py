@@ -153,15 +153,15 @@ class KnownCameras:
     def _load(self) -> None:
         if not self._file.exists():
             return
-        data = self._file.read_bytes()
         try:
+            data = self._file.read_bytes()
             record = parse(data)
             if record["type"] != FILE_TYPE:
                 raise InvalidInput("not a file of known cameras", code="known-cameras-form")
             for camera, each in record["cameras"].items():
                 marks = Marks(each["address"], each["fingerprint"])
                 self._known[camera] = Known(marks, int(each["since"]), bool(each["told"]))
-        except (InvalidInput, KeyError, TypeError, ValueError, AttributeError):
+        except (OSError, InvalidInput, KeyError, TypeError, ValueError, AttributeError):
             # Recording goes on; what each camera is known by begins anew, and the takes say since when.
             self._known = {}
             log.error("known_cameras_not_readable")

@@ -68,15 +68,17 @@ class Book:
         Raises ChainBroken, SignatureInvalid where it is not (a backup was restored, or a log was made anew); nothing
         is written from then on.
         """
-        last = self._last_remembered()
-        if last is None:
-            return
         try:
-            with self.reading() as session:
-                self.ledger.check_against(session, self.vault.get(last))
-        except Tampered as error:
+            last = self._last_remembered()
+            if last is not None:
+                with self.reading() as session:
+                    self.ledger.check_against(session, self.vault.get(last))
+        except (Tampered, InvalidInput) as error:
             self.read_only = True
             log.critical("ledger_is_not_the_remembered_one", code=error.code)
+            if isinstance(error, InvalidInput):
+                # A checkpoint that cannot be read any more: the audit has to be able to say so.
+                raise ChainBroken("the last checkpoint is no checkpoint", code="ledger-rewritten") from error
             raise
 
     def _last_remembered(self) -> str | None:

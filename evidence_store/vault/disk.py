@@ -121,12 +121,23 @@ class DiskVault:
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ListedObject]:
         check_prefix(prefix)
-        folder = self._objects / prefix.rpartition("/")[0]
-        # By name, not by path: a path sorts its parts one by one.
-        names = sorted(path.relative_to(self._objects).as_posix() for path in folder.rglob("*"))
+        yield from self._listed("", prefix, after)
+
+    def _listed(self, folder: str, prefix: str, after: str) -> Iterator[ListedObject]:
+        """What is in `folder` (a name that ends in a slash) and below, a folder at a time: those that hold nothing of
+        what is asked are not opened, however much lies in them."""
+        try:
+            with os.scandir(self._objects / folder) as entries:
+                # A folder sorts as its objects do, by the slash: by name, not by path.
+                names = sorted(folder + each.name + "/" * each.is_dir(follow_symlinks=False) for each in entries)
+        except FileNotFoundError:
+            return
         for name in names:
-            # Folders are told from objects last: that asks the disk for each.
-            if name.startswith(prefix) and name > after and (path := self._objects / name).is_file():
+            if name.endswith("/"):
+                behind = after > name and not after.startswith(name)
+                if not behind and (name.startswith(prefix) or prefix.startswith(name)):
+                    yield from self._listed(name, prefix, after)
+            elif name.startswith(prefix) and name > after and (path := self._objects / name).is_file():
                 yield ListedObject(name, path.stat().st_size)
 
     def sweep(self) -> int:

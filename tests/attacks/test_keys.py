@@ -515,7 +515,7 @@ def test_29_from_a_file_into_an_hsm_and_back_by_command(house: House, tmp_path: 
 def test_29_the_house_ends_what_was_broken_off_and_begins_nothing(house: House) -> None:
     house.interview()
     rotation(house).finish()
-    assert keks(house) == ["kek"]
+    assert keks(house) == ["file"]
     assert house.custody(Verb.KEYS_ROTATED) == []
 
     class Killed(BaseException):
@@ -527,7 +527,7 @@ def test_29_the_house_ends_what_was_broken_off_and_begins_nothing(house: House) 
 
     with pytest.raises(Killed):
         Rotation(house.store.book, house.store.authority, keys_folder(house), killed).run()
-    assert keks(house) == ["kek", "kek-2"]
+    assert keks(house) == ["file", "kek-2"]
     rotation(house).finish()
     assert keks(house) == ["kek-2"]
     (told,) = house.custody(Verb.KEYS_ROTATED)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -171,3 +172,22 @@ def test_a_disk_that_is_taken_away_while_an_object_is_written_leaves_no_folder_b
     away.rename(tmp_path / "vault")
     monkeypatch.undo()
     assert vault.put("takes/1/start.json", b"start").size == 5
+
+
+def test_listing_opens_no_folder_that_holds_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vault = DiskVault(tmp_path / "vault")
+    for name in ("a/1/x", "a/2/x", "a-b/1", "a.b", "b/c/d", "b/e"):
+        vault.put(name, b"")
+    opened: list[str] = []
+    really = os.scandir
+
+    def scandir(path: Path) -> Any:
+        opened.append(path.relative_to(tmp_path / "vault" / "objects").as_posix())
+        return really(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [each.name for each in vault.list("a/", "a/1/x")] == ["a/2/x"]
+    assert opened == [".", "a", "a/1", "a/2"]
+    opened.clear()
+    assert [each.name for each in vault.list(after="b/a")] == ["b/c/d", "b/e"]
+    assert opened == [".", "b", "b/c"]

@@ -44,6 +44,27 @@ async def test_a_disk_that_will_be_full_soon_is_told_in_minutes(house: House, sp
     assert {"camera": None, "code": "spool-low"} in failed
 
 
+async def test_a_camera_that_cannot_be_remembered_costs_nothing(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new camera on a full disk: what it is known by waits, and the recorder lives."""
+    asked: list[bytes] = []
+
+    def refused(data: bytes) -> None:
+        asked.append(data)
+        raise NoSpace("stand-in for a full disk", code="spool-full")
+
+    async with running(house, spool) as room:
+        await room.node.begin(order)
+        monkeypatch.setattr(room.node._known, "save", refused)
+        monkeypatch.setattr(room.node._known, "unsaved", lambda: b"{}")
+        await until(lambda: len(asked) > 2)
+        assert room.node.state is State.RECORDING
+        monkeypatch.undo()
+        await room.node.end()
+    assert len(spool.takes()) == 1
+
+
 async def test_a_start_that_fails_half_way_leaves_the_room_idle_and_its_number_closed(
     house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:

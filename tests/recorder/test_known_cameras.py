@@ -51,6 +51,11 @@ def test_who_differs_is_told(
     assert known.strangers == {}, "the known one is back"
 
 
+def test_a_file_that_cannot_be_read_keeps_no_room_from_starting(file: Path) -> None:
+    file.mkdir()
+    assert connects(KnownCameras(file)) == [("enrolled", None)]
+
+
 def test_every_take_begins_with_what_is_held_against_whom(file: Path) -> None:
     known = KnownCameras(file)
     assert known.present() == []

@@ -6,10 +6,18 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, select, text
 
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import CustodyEventRow, DeviceRow, InterviewRow, SegmentRow, TakeRow, VaultObjectRow
+from evidence_store.database.schema import (
+    CustodyEventRow,
+    DeviceRow,
+    InterviewRow,
+    LedgerCheckpointRow,
+    SegmentRow,
+    TakeRow,
+    VaultObjectRow,
+)  # fmt: skip
 from evidence_store.errors import Tampered, Unavailable
 from recorder.recovery import recover
 from recorder.spool import Spool
@@ -212,6 +220,23 @@ def test_yesterdays_database_is_found_out_and_nothing_is_entered_into_it(
     with pytest.raises(Unavailable):
         house.deliver(record(house, spool, order))
     assert (house.vault / folder(house, 1)).is_dir(), "what is there can still be looked at"
+
+
+@pytest.mark.parametrize("note", [b"no note", None])
+def test_a_last_checkpoint_that_is_none_stops_entries_and_not_the_audit(
+    house: House, spool: Spool, order: Order, note: bytes | None
+) -> None:
+    """Whoever edits one row must not keep anybody from finding it."""
+    house.deliver(record(house, spool, order))
+    with house.store.book.database.writing() as session:
+        last = session.scalars(select(LedgerCheckpointRow).order_by(LedgerCheckpointRow.size.desc()).limit(1)).one()
+        last.note = note or last.note[:-8] + b"AAAAAAA\n"
+    house.close()
+    house.open()
+    assert "ledger" in house.findings()
+    with pytest.raises(Unavailable) as caught:
+        house.store.book.record(CustodyEvent(Verb.LEDGER_VIEWED, BEGAN, Actor.store()))
+    assert caught.value.code == "ledger-read-only"
 
 
 def test_a_database_turned_back_under_a_running_store_is_found_out_at_the_first_entry(
