@@ -39,7 +39,7 @@ UNTIL_THE_COPY = [
     "copy:requested",
 ]
 AFTER_IT = ["copy:made", "copy:released"]
-WHO = {account.role.value: account.name for account in DEMO_ACCOUNTS}
+WHO = {account.role.value: account.name for account in reversed(DEMO_ACCOUNTS)}  # the first of each role
 BY = {
     "interview:created": "operator",
     "interview:started": "operator",

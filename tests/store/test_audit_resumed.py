@@ -240,10 +240,7 @@ import sys, pathlib
 from tests.house import House
 from tests.store.test_audit_resumed import audit, memory
 from evidence_store.audit import Audit
-house = House.__new__(House)
-house.folder, house.vault_limit, house.witnesses, house.database = pathlib.Path(sys.argv[1]), None, None, None
-house.time_authorities, house.account = [], "a" * 32
-house.open()
+house = House.again(pathlib.Path(sys.argv[1]))
 print("ready", flush=True)
 audit(house, memory(house))
 """
