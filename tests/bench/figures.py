@@ -107,17 +107,19 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def take_turns(ours: Callable[[], None], peer: Callable[[], None], runs: int) -> tuple[float, float]:
-    """Median seconds of each. They take turns, so that what else the machine does meets both; a first turn is free."""
-    ours()
-    peer()
+def take_turns(
+    ours: Callable[[], None], peer: Callable[[], None], runs: int, tidy: Callable[[], None] = lambda: None
+) -> tuple[float, float]:
+    """Median seconds of each. They take turns, so that what else the machine does meets both; a first turn is free.
+    `tidy` removes what a turn left, out of its time."""
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
+    for _ in range(1 + runs):
         for measured, work in zip(times, (ours, peer), strict=True):
             began = time.perf_counter()
             work()
             measured.append(time.perf_counter() - began)
-    return statistics.median(times[0]), statistics.median(times[1])
+            tidy()
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
 
 
 def cheaper(
