@@ -6,8 +6,10 @@ makes a key which could be taken out is refused, and the key destroyed.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -199,10 +201,8 @@ class SigningKey(ec.EllipticCurvePrivateKey):
             key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, id=self.place.key)
             return bytes(key.sign(digest, mechanism=_SIGNS))  # type: ignore[attr-defined]
 
-        try:
+        with self._its_code():
             raw = self._token.run(work)
-        except KeysOutOfReach as error:
-            raise KeysOutOfReach(str(error), code=self._away or error.code) from error
         half = len(raw) // 2
         signature = utils.encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
         try:
@@ -215,8 +215,16 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         return signature
 
     def answers(self) -> None:
-        """Returns where the key is there to be used now. Raises KeysOutOfReach as `Token.run`."""
-        answers(self._token, self.place)
+        """Returns where the key is there to be used now. Raises KeysOutOfReach as `sign` does."""
+        with self._its_code():
+            answers(self._token, self.place)
+
+    @contextlib.contextmanager
+    def _its_code(self) -> Iterator[None]:
+        try:
+            yield
+        except KeysOutOfReach as error:
+            raise KeysOutOfReach(str(error), code=self._away or error.code) from error
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         _no_use()
