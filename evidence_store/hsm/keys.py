@@ -79,9 +79,9 @@ def make_wrapping_key(token: Token, label: str) -> KeyPlace:
 
     Raises KeysOutOfReach as `Token.run`, and `hsm-mechanism-missing`, `hsm-key-extractable`.
     """
-    identity = secrets.token_bytes(16)
 
-    def make(session: pkcs11.Session) -> str:
+    def make(session: pkcs11.Session) -> tuple[bytes, str]:
+        identity = secrets.token_bytes(16)  # here, since `run` may call twice: two keys of one id are found by nobody
         mechanism = _wrap_mechanism(session, token.label)
         key = session.generate_key(
             KeyType.AES, 256, id=identity, label=label, store=True, template=_OURS,
@@ -89,9 +89,9 @@ def make_wrapping_key(token: Token, label: str) -> KeyPlace:
         )  # fmt: skip
         _refuse_extractable(key, token.label)
         _try(session, key, mechanism, token.label)
-        return mechanism.name
+        return identity, mechanism.name
 
-    mechanism = token.run(make)
+    identity, mechanism = token.run(make)
     return KeyPlace(token.label, token.serial(), identity, mechanism)
 
 
@@ -250,9 +250,9 @@ class SigningKey(ec.EllipticCurvePrivateKey):
 def make_signing_key(token: Token, label: str, away: str | None = None) -> SigningKey:
     """A new P-256 key pair in the token, durable when this returns. Raises KeysOutOfReach as `Token.run`, and
     `hsm-key-extractable`."""
-    identity = secrets.token_bytes(16)
 
-    def make(session: pkcs11.Session) -> bytes:
+    def make(session: pkcs11.Session) -> tuple[bytes, bytes]:
+        identity = secrets.token_bytes(16)  # here, as for a key that wraps
         curve = session.create_domain_parameters(
             KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
         )
@@ -261,9 +261,9 @@ def make_signing_key(token: Token, label: str, away: str | None = None) -> Signi
             private_template=_OURS | _ITS_WORD,
         )  # fmt: skip
         _refuse_extractable(private, token.label)
-        return bytes(public[Attribute.EC_POINT])
+        return identity, bytes(public[Attribute.EC_POINT])
 
-    point = token.run(make)
+    identity, point = token.run(make)
     place = KeyPlace(token.label, token.serial(), identity, _SIGNS.name)
     # CKA_EC_POINT is a DER octet string (PKCS #11 v2.40, 2.3.3): 04 41 before the 65 bytes of the point.
     return SigningKey(token, place, ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point[-65:]), away)

@@ -136,6 +136,29 @@ def test_a_lost_session_is_opened_again_and_nobody_notices(soft: SoftHsm, lost: 
     assert hsm.unwrap(token, place, wrapped) == bytes(32)
 
 
+@pytest.mark.parametrize("kind", ["wraps", "signs"])
+def test_a_session_lost_just_after_a_key_was_made_leaves_a_stray_and_no_second_key_of_the_same_id(
+    soft: SoftHsm, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    token = soft.token("house")
+    token.serial()
+    plain, lost = hsm._refuse_extractable, [pkcs11.DeviceError()]
+
+    def once(key: pkcs11.Object, label: str) -> None:
+        if lost:
+            raise lost.pop()
+        plain(key, label)
+
+    monkeypatch.setattr(hsm, "_refuse_extractable", once)
+    if kind == "wraps":
+        place = hsm.make_wrapping_key(token, "vidne kek-2")
+        assert hsm.unwrap(token, place, hsm.wrap(token, place, bytes(32))) == bytes(32)
+        assert hsm.strays(token, {place.key}) == ["vidne kek-2"]
+    else:
+        assert hsm.make_signing_key(token, "vidne root").sign(b"x", ec.ECDSA(hashes.SHA256()))
+    assert len(soft.labels("house")) == 2
+
+
 def test_a_wrong_pin_is_given_once_and_the_right_one_as_soon_as_its_file_has_it(
     soft: SoftHsm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
