@@ -148,7 +148,11 @@ def strays(token: Token, known: set[bytes]) -> list[str]:
 
 def destroy(token: Token, place: KeyPlace) -> None:
     """The key is gone from the token. One that was destroyed before is gone; one that the wrong device does not hold
-    is not: KeysOutOfReach `hsm-other-device`. Else raises as `Token.run`."""
+    is not: KeysOutOfReach `hsm-other-device`. Else raises as `Token.run`.
+
+    A session that was logged out, or whose number is another token's by now, finds nothing and says no more: that is
+    believed of none but a new one, and of the device that it was opened on.
+    """
 
     def work(session: pkcs11.Session) -> int:
         found = _objects(session, place.key)
@@ -156,7 +160,10 @@ def destroy(token: Token, place: KeyPlace) -> None:
             each.destroy()
         return len(found)
 
-    if not token.run(work) and token.serial() != place.serial:
+    if token.run(work):
+        return
+    found, serial = token.run_anew(lambda session, serial: (work(session), serial))
+    if not found and serial != place.serial:
         raise KeysOutOfReach(
             f"another device bears the label {token.label} now: the key was not destroyed. Nothing is lost. Connect "
             "the one that holds it.", code="hsm-other-device",

@@ -248,6 +248,22 @@ def test_a_key_is_destroyed_in_its_token_and_one_in_another_device_is_not_called
     assert keks.ids() == ["file"]
 
 
+@pytest.mark.parametrize("blind", ["logged out", "a session of another token"])
+def test_a_key_is_not_called_gone_by_a_session_that_cannot_see_it(soft: SoftHsm, blind: str) -> None:
+    first, token, other = soft.token("house"), soft.token("house"), soft.token("other")
+    place = hsm.make_wrapping_key(first, "vidne kek-2")
+    hsm.answers(token, place)
+    other.serial()
+    if blind == "logged out":
+        assert first._session is not None
+        first._session.close()  # the login is the process's: it ends for the second too
+    else:
+        token._session = other._session
+    hsm.destroy(token, place)
+    assert soft.labels("house") == []
+    hsm.destroy(token, place)  # destroyed before
+
+
 @pytest.mark.parametrize(
     "spoilt", [b"", b"{}", b'{"key":"zz","mechanism":"x","serial":"","token":"t","type":"vidne/token-key/1"}']
 )
