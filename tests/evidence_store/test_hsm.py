@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from evidence_store import domains
+from evidence_store.authority import load_or_create
 from evidence_store.copies.cms import check_cms
 from evidence_store.errors import InvalidInput, KeysOutOfReach, Tampered, VidneError
 from evidence_store.hsm import keys as hsm
@@ -202,6 +203,21 @@ def test_a_token_without_key_wrapping_is_refused_by_the_mechanisms_name(
         hsm.make_wrapping_key(soft.token("house"), "vidne kek-2")
     assert error.value.code == "hsm-mechanism-missing"
     assert soft.labels("house") == []
+
+
+def test_a_first_start_with_an_unfit_hsm_is_followed_by_one_without(
+    soft: SoftHsm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hsm, "_WRAPS", (pkcs11.Mechanism.AES_KEY_WRAP_KWP,))
+    folder = tmp_path / "keys"
+    with pytest.raises(KeysOutOfReach):
+        load_or_create(folder, NOW, Tokens([soft.place("house")]))
+    made = load_or_create(folder, NOW)
+    made.answers()
+    certs.check_signature(
+        made.store, domains.TICK_SIGNATURE, b"x", certs.sign(made.store_key, domains.TICK_SIGNATURE, b"x")
+    )
+    assert list(folder.glob("*.hsm")) == []
 
 
 def test_a_key_that_could_be_taken_out_is_refused_and_destroyed(soft: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
