@@ -175,16 +175,19 @@ class Rotation:
             )
             if entry.session.scalars(left.limit(1)).first() is not None:
                 raise Unavailable("a key was minted meanwhile under the old one: run it again", code="rotation-again")
-            if not self._attested(entry.session, current):
-                old = self._kek.ids()[:-1]
+            old = self._kek.ids()[:-1]
+            if not self._attested(entry.session, current, old):
                 details = {"destroyed": old, "present": current, "seeds": count}
                 entry.record(CustodyEvent(Verb.KEYS_ROTATED, self._book.clock(), by, details=details))
         self._tell(f"{count} seeds verified under {current}")
 
-    def _attested(self, session: Session, current: str) -> bool:
-        """Whether a run that was killed between here and the old key's end has said so already."""
+    def _attested(self, session: Session, current: str, old: Sequence[str]) -> bool:
+        """Whether a run that was killed between here and the old keys' end has said so already: of this present key,
+        and of each that is still to be destroyed. Only the last word counts: an id may come again after a restore."""
         query = select(CustodyEventRow.details).where(CustodyEventRow.verb == Verb.KEYS_ROTATED.value)
-        return any(parse(text.encode())["present"] == current for text in session.scalars(query))
+        last = session.scalars(query.order_by(CustodyEventRow.ledger_position.desc()).limit(1)).first()
+        said = {} if last is None else parse(last.encode())
+        return last is not None and said["present"] == current and set(old) <= set(said["destroyed"])
 
 
 def _public(session: Session, interview: str) -> PublicKey:

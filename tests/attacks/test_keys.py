@@ -634,3 +634,37 @@ def test_29_an_hsm_that_is_lost_with_its_key_is_replaced_from_escrow(house: Hous
     assert house.findings() == {}
     assert rotation(house).run() == 3, "and from there on as ever"
     house.close()
+
+
+def test_29_no_old_key_is_destroyed_unsaid_after_a_rotation_whose_new_hsm_was_lost(
+    house: House, tmp_path: Path
+) -> None:
+    soft = SoftHsm.create(tmp_path / "soft", "lost")
+    orders = [house.interview() for _ in range(2)]
+    before = seeds(house, orders)
+    house.close()
+    house.hsms = [soft.setting("lost")]
+    house.open()
+
+    def broken_off(said: str) -> None:
+        if said.startswith("interview"):
+            raise InterruptedError
+
+    authority = house.store.authority
+    with pytest.raises(InterruptedError):
+        Rotation(house.store.book, authority, keys_folder(house), broken_off, authority.kek.tokens.first).run()
+    assert keks(house) == ["file", "kek-2"]
+    house.close()
+    house.hsms = []
+    house.open()
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    rotation(house).restore(Escrow(house.folder / "escrow"), recovery)
+    assert keks(house) == ["file", "kek-3"]
+    rotation(house).finish()
+    assert keks(house) == ["kek-3"]
+    assert seeds(house, orders) == before
+    assert [each.event.details for each in house.custody(Verb.KEYS_ROTATED)] == [
+        {"destroyed": [], "lost": ["kek-2"], "present": "kek-3", "seeds": 1},
+        {"destroyed": ["file"], "present": "kek-3", "seeds": 2},
+    ]
+    house.close()
