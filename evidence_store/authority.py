@@ -116,6 +116,8 @@ def create(folder: Path, now: datetime.datetime, tokens: Tokens | None = None) -
             write_durably(folder / f"{name}.hsm", key.place.encode())
         else:
             write_durably(folder / f"{name}.key", key.private_bytes(*pem))
+            # One of a first start that a token broke off would be taken for this one's.
+            (folder / f"{name}.hsm").unlink(missing_ok=True)
     if not any(folder.glob("kek*")):
         KeyEncryptionKeys(folder, tokens).add(token)
     write_durably(folder / "log-name", f"vidne.example/{secrets.token_hex(4)}\n".encode())

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -73,14 +74,14 @@ class KeyEncryptionKeys:
             return checked_seed(hsm.unwrap(self.tokens.get(place.token), place, locked), public)
         return unlock_seed(self._read(kek_id), locked, public)
 
-    def add(self, token: Token | None = None) -> str:
+    def add(self, token: Token | None = None, beyond: Iterable[str] = ()) -> str:
         """A new key in the token, or in a file; it is the present one when this returns. Raises OutOfReach as
-        `Token.run`.
+        `Token.run`. `beyond`: ids that wraps name, with or without a file here; the new one is higher than they.
 
         A crash leaves it whole, or as if never made: at worst the token holds a key that nothing names.
         """
-        taken = self._numbered()
-        number = max(taken, default=0) + 1
+        named = (_LATER.fullmatch(kek_id) for kek_id in beyond)
+        number = max([*self._numbered(), *(int(match[1]) for match in named if match)], default=0) + 1
         if token is not None:
             place = hsm.make_wrapping_key(token, f"{hsm.LABEL}kek-{number}")
             write_durably(self._folder / f"kek-{number}{_IN_TOKEN}", place.encode())

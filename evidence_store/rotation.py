@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from evidence_store.authority import Authority
@@ -75,38 +75,49 @@ class Rotation:
         return count
 
     def restore(self, escrow: Escrow, recovery: PrivateKey) -> int:
-        """For keys that are lost with their token: opens from escrow what they wrapped, and wraps it anew. How many
-        seeds the present key holds then. Goes on after a kill, by being run again.
+        """For keys that are lost, with their token or with their file: opens from escrow what they wrapped, and wraps
+        it anew. How many seeds the present key holds then. Goes on after a kill, by being run again.
 
         Raises Conflict `keys-not-lost` where every key answers: then `run` is the road, which needs no recovery key.
-        NotFound `escrow` where a deposit is missing; CiphertextInvalid, Tampered; else as `run`.
+        NotFound `escrow` where a deposit is missing; CiphertextInvalid, Tampered; Unavailable `rotation-again`; else
+        as `run`.
         """
         with self._alone():
             if self._book.read_only:
                 raise Unavailable("the ledger is not the one that the vault remembers", code="ledger-read-only")
-            lost = self._kek.lost()
+            absent = self._absent()
+            lost = self._kek.lost() + absent
             if not lost:
                 raise Conflict("every key-encryption key answers: rotate instead", code="keys-not-lost")
             if self._kek.current in lost:
-                self._tell(f"{self._kek.add(self._to)} is there, and wraps what is new")
+                self._tell(f"{self._kek.add(self._to, lost)} is there, and wraps what is new")
             for interview in self._under(lost):
                 self._rewrap(interview, lambda: escrow.recover(interview, recovery))  # noqa: B023 - called at once
                 self._tell(f"interview {interview[:8]} is under {self._kek.current}")
             count = self._verify(self._kek.current)
             with self._book.writing() as entry:
+                hold_minting(entry.session)
+                if entry.session.scalars(_wrapped_under(lost).limit(1)).first() is not None:
+                    raise Unavailable(
+                        "a key was minted meanwhile under a lost one: run it again", code="rotation-again"
+                    )
                 details = {"destroyed": [], "lost": lost, "present": self._kek.current, "seeds": count}
                 entry.record(CustodyEvent(Verb.KEYS_ROTATED, self._book.clock(), Actor.console(), details=details))
             # A crash here: said, and the files that name lost keys are there still. Run again, it says so again.
             for each in lost:
-                self._kek.forget(each)
+                if each not in absent:
+                    self._kek.forget(each)
         return count
+
+    def _absent(self) -> list[str]:
+        """Keys that wraps name and no file here does."""
+        with self._book.reading() as session:
+            named = session.scalars(select(KeyWrapRow.kek_id).where(KeyWrapRow.wrapped_seed.is_not(None)).distinct())
+            return sorted(set(named) - set(self._kek.ids()))
 
     def _under(self, keks: Sequence[str]) -> list[str]:
         with self._book.reading() as session:
-            query = select(KeyWrapRow.interview_id).where(
-                KeyWrapRow.kek_id.in_(keks), KeyWrapRow.wrapped_seed.is_not(None)
-            )
-            return list(session.scalars(query.order_by(KeyWrapRow.interview_id)))
+            return list(session.scalars(_wrapped_under(keks).order_by(KeyWrapRow.interview_id)))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -175,16 +186,23 @@ class Rotation:
             )
             if entry.session.scalars(left.limit(1)).first() is not None:
                 raise Unavailable("a key was minted meanwhile under the old one: run it again", code="rotation-again")
-            if not self._attested(entry.session, current):
-                old = self._kek.ids()[:-1]
+            old = self._kek.ids()[:-1]
+            if not self._attested(entry.session, current, old):
                 details = {"destroyed": old, "present": current, "seeds": count}
                 entry.record(CustodyEvent(Verb.KEYS_ROTATED, self._book.clock(), by, details=details))
         self._tell(f"{count} seeds verified under {current}")
 
-    def _attested(self, session: Session, current: str) -> bool:
-        """Whether a run that was killed between here and the old key's end has said so already."""
+    def _attested(self, session: Session, current: str, old: Sequence[str]) -> bool:
+        """Whether a run that was killed between here and the old keys' end has said so already: of this present key,
+        and of each that is still to be destroyed. Only the last word counts: an id may come again after a restore."""
         query = select(CustodyEventRow.details).where(CustodyEventRow.verb == Verb.KEYS_ROTATED.value)
-        return any(parse(text.encode())["present"] == current for text in session.scalars(query))
+        last = session.scalars(query.order_by(CustodyEventRow.ledger_position.desc()).limit(1)).first()
+        said = {} if last is None else parse(last.encode())
+        return last is not None and said["present"] == current and set(old) <= set(said["destroyed"])
+
+
+def _wrapped_under(keks: Sequence[str]) -> Select[tuple[str]]:
+    return select(KeyWrapRow.interview_id).where(KeyWrapRow.kek_id.in_(keks), KeyWrapRow.wrapped_seed.is_not(None))
 
 
 def _public(session: Session, interview: str) -> PublicKey:

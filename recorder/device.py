@@ -52,6 +52,11 @@ class Device:
         name = certs.take_name(self.enrolment, take)
         return key, certs.issue(name, key.public_key(), self.certificates.device, self.key, now)
 
+    def answers(self) -> None:
+        """Returns where the key can be used now. Raises KeysOutOfReach `device-key-away`."""
+        if isinstance(self.key, hsm.SigningKey):
+            self.key.answers()
+
     def signers(self, take_key: ec.EllipticCurvePrivateKey | None) -> Signers:
         return Signers(take_key, self.key, self.ml_dsa_key)
 

@@ -14,7 +14,7 @@ import structlog
 
 from evidence_store import domains
 from evidence_store.durable import fsync_folder
-from evidence_store.errors import ChainBroken, InvalidInput, NoSpace, Tampered, Unavailable
+from evidence_store.errors import ChainBroken, InvalidInput, KeysOutOfReach, NoSpace, Tampered, Unavailable
 from evidence_store.sealing import check, journal, segment
 from recorder.device import Device
 from recorder.sealer import Previous
@@ -44,7 +44,7 @@ class Recovery:
     closed: list[Recovered] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
     full: bool = False
-    """True where the disk had no room for a close."""
+    """True where a close is tried again: the disk had no room for it, or the device's token was away."""
 
 
 def recover(spool: Spool, device: Device, utc_ns: int) -> Recovery:
@@ -64,12 +64,15 @@ def _recover(spool: Spool, device: Device, utc_ns: int) -> Recovery:
     except NoSpace:
         found.full = True
         found.left.append(spool.highest_take())
-    for take in spool.takes():
-        if take.enrolment != device.enrolment or take.close.exists():
-            continue
+    left_open = [take for take in spool.takes() if take.enrolment == device.enrolment and not take.close.exists()]
+    for at, take in enumerate(left_open):
         try:
             closed = _close_somehow(take, spool, device, utc_ns)
-        except Unavailable:  # no room, or the device's token is away: tried again
+        except KeysOutOfReach:  # the device's token is away: each of them would wait for it anew
+            found.full = True
+            found.left += [each.take for each in left_open[at:]]
+            break
+        except Unavailable:  # no room: tried again
             found.full = True
             found.left.append(take.take)
         except (Tampered, InvalidInput, OSError) as error:

@@ -118,7 +118,9 @@ class Sealer:
         utc_ns: int,
         boot: str,
     ) -> Sealer:
-        """A take whose number and signed start record are durable. Raises NoSpace; the number is then a void take."""
+        """A take whose number and signed start record are durable. Raises NoSpace; the number is then a void take.
+        Raises KeysOutOfReach where the device's token is away."""
+        device.answers()  # before there is a number: whoever tries again each second would make as many void takes
         folder = spool.new_take(device.enrolment)
         now = datetime.datetime.fromtimestamp(utc_ns // 10**9, datetime.UTC)
         take_key, certificate = device.new_take_key(folder.take, now)

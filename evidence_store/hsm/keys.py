@@ -6,8 +6,10 @@ makes a key which could be taken out is refused, and the key destroyed.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -77,9 +79,9 @@ def make_wrapping_key(token: Token, label: str) -> KeyPlace:
 
     Raises KeysOutOfReach as `Token.run`, and `hsm-mechanism-missing`, `hsm-key-extractable`.
     """
-    identity = secrets.token_bytes(16)
 
-    def make(session: pkcs11.Session) -> str:
+    def make(session: pkcs11.Session) -> tuple[bytes, str]:
+        identity = secrets.token_bytes(16)  # here, since `run` may call twice: two keys of one id are found by nobody
         mechanism = _wrap_mechanism(session, token.label)
         key = session.generate_key(
             KeyType.AES, 256, id=identity, label=label, store=True, template=_OURS,
@@ -87,9 +89,9 @@ def make_wrapping_key(token: Token, label: str) -> KeyPlace:
         )  # fmt: skip
         _refuse_extractable(key, token.label)
         _try(session, key, mechanism, token.label)
-        return mechanism.name
+        return identity, mechanism.name
 
-    mechanism = token.run(make)
+    identity, mechanism = token.run(make)
     return KeyPlace(token.label, token.serial(), identity, mechanism)
 
 
@@ -146,7 +148,11 @@ def strays(token: Token, known: set[bytes]) -> list[str]:
 
 def destroy(token: Token, place: KeyPlace) -> None:
     """The key is gone from the token. One that was destroyed before is gone; one that the wrong device does not hold
-    is not: KeysOutOfReach `hsm-other-device`. Else raises as `Token.run`."""
+    is not: KeysOutOfReach `hsm-other-device`. Else raises as `Token.run`.
+
+    A session that was logged out, or whose number is another token's by now, finds nothing and says no more: that is
+    believed of none but a new one, and of the device that it was opened on.
+    """
 
     def work(session: pkcs11.Session) -> int:
         found = _objects(session, place.key)
@@ -154,7 +160,10 @@ def destroy(token: Token, place: KeyPlace) -> None:
             each.destroy()
         return len(found)
 
-    if not token.run(work) and token.serial() != place.serial:
+    if token.run(work):
+        return
+    found, serial = token.run_anew(lambda session, serial: (work(session), serial))
+    if not found and serial != place.serial:
         raise KeysOutOfReach(
             f"another device bears the label {token.label} now: the key was not destroyed. Nothing is lost. Connect "
             "the one that holds it.", code="hsm-other-device",
@@ -199,10 +208,8 @@ class SigningKey(ec.EllipticCurvePrivateKey):
             key = session.get_key(object_class=ObjectClass.PRIVATE_KEY, id=self.place.key)
             return bytes(key.sign(digest, mechanism=_SIGNS))  # type: ignore[attr-defined]
 
-        try:
+        with self._its_code():
             raw = self._token.run(work)
-        except KeysOutOfReach as error:
-            raise KeysOutOfReach(str(error), code=self._away or error.code) from error
         half = len(raw) // 2
         signature = utils.encode_dss_signature(int.from_bytes(raw[:half], "big"), int.from_bytes(raw[half:], "big"))
         try:
@@ -215,8 +222,16 @@ class SigningKey(ec.EllipticCurvePrivateKey):
         return signature
 
     def answers(self) -> None:
-        """Returns where the key is there to be used now. Raises KeysOutOfReach as `Token.run`."""
-        answers(self._token, self.place)
+        """Returns where the key is there to be used now. Raises KeysOutOfReach as `sign` does."""
+        with self._its_code():
+            answers(self._token, self.place)
+
+    @contextlib.contextmanager
+    def _its_code(self) -> Iterator[None]:
+        try:
+            yield
+        except KeysOutOfReach as error:
+            raise KeysOutOfReach(str(error), code=self._away or error.code) from error
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> bytes:
         _no_use()
@@ -242,9 +257,9 @@ class SigningKey(ec.EllipticCurvePrivateKey):
 def make_signing_key(token: Token, label: str, away: str | None = None) -> SigningKey:
     """A new P-256 key pair in the token, durable when this returns. Raises KeysOutOfReach as `Token.run`, and
     `hsm-key-extractable`."""
-    identity = secrets.token_bytes(16)
 
-    def make(session: pkcs11.Session) -> bytes:
+    def make(session: pkcs11.Session) -> tuple[bytes, bytes]:
+        identity = secrets.token_bytes(16)  # here, as for a key that wraps
         curve = session.create_domain_parameters(
             KeyType.EC, {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")}, local=True
         )
@@ -253,9 +268,9 @@ def make_signing_key(token: Token, label: str, away: str | None = None) -> Signi
             private_template=_OURS | _ITS_WORD,
         )  # fmt: skip
         _refuse_extractable(private, token.label)
-        return bytes(public[Attribute.EC_POINT])
+        return identity, bytes(public[Attribute.EC_POINT])
 
-    point = token.run(make)
+    identity, point = token.run(make)
     place = KeyPlace(token.label, token.serial(), identity, _SIGNS.name)
     # CKA_EC_POINT is a DER octet string (PKCS #11 v2.40, 2.3.3): 04 41 before the 65 bytes of the point.
     return SigningKey(token, place, ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point[-65:]), away)

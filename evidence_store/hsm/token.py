@@ -75,6 +75,15 @@ class Token:
         """
         return _caller(self.place.module).call(lambda: self._work(work), self._within_s)
 
+    def run_anew(self, work: Callable[[pkcs11.Session, str], _T]) -> _T:
+        """As `run`, in a session that is logged in just now; `work` gets the serial of that session's device too."""
+
+        def anew() -> _T:
+            self._session = None
+            return self._work(lambda session: work(session, self._serial))
+
+        return _caller(self.place.module).call(anew, self._within_s)
+
     def serial(self) -> str:
         """Of the device that answers to this label now. Raises as `run`."""
         return self.run(lambda _session: self._serial)

@@ -634,3 +634,79 @@ def test_29_an_hsm_that_is_lost_with_its_key_is_replaced_from_escrow(house: Hous
     assert house.findings() == {}
     assert rotation(house).run() == 3, "and from there on as ever"
     house.close()
+
+
+def test_29_no_old_key_is_destroyed_unsaid_after_a_rotation_whose_new_hsm_was_lost(
+    house: House, tmp_path: Path
+) -> None:
+    soft = SoftHsm.create(tmp_path / "soft", "lost")
+    orders = [house.interview() for _ in range(2)]
+    before = seeds(house, orders)
+    house.close()
+    house.hsms = [soft.setting("lost")]
+    house.open()
+
+    def broken_off(said: str) -> None:
+        if said.startswith("interview"):
+            raise InterruptedError
+
+    authority = house.store.authority
+    with pytest.raises(InterruptedError):
+        Rotation(house.store.book, authority, keys_folder(house), broken_off, authority.kek.tokens.first).run()
+    assert keks(house) == ["file", "kek-2"]
+    house.close()
+    house.hsms = []
+    house.open()
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    rotation(house).restore(Escrow(house.folder / "escrow"), recovery)
+    assert keks(house) == ["file", "kek-3"]
+    rotation(house).finish()
+    assert keks(house) == ["kek-3"]
+    assert seeds(house, orders) == before
+    assert [each.event.details for each in house.custody(Verb.KEYS_ROTATED)] == [
+        {"destroyed": [], "lost": ["kek-2"], "present": "kek-3", "seeds": 1},
+        {"destroyed": ["file"], "present": "kek-3", "seeds": 2},
+    ]
+    house.close()
+
+
+def restored(house: House, tell: Callable[[str], None] = lambda said: None) -> int:
+    recovery = PrivateKey((house.folder / "escrow" / "recovery.key").read_bytes())
+    work = Rotation(house.store.book, house.store.authority, keys_folder(house), tell)
+    return work.restore(Escrow(house.folder / "escrow"), recovery)
+
+
+def test_29_wraps_whose_key_has_no_file_any_more_are_restored_from_escrow(house: House) -> None:
+    """Keys restored from before a rotation, with a database from after it; then said anew when rotated again."""
+    orders = [house.interview() for _ in range(2)]
+    before = seeds(house, orders)
+    shutil.copy(keys_folder(house) / "kek", house.folder / "old")
+    rotation(house).run()
+    (keys_folder(house) / "kek-2").unlink()
+    (house.folder / "old").rename(keys_folder(house) / "kek")
+    assert restored(house) == 2
+    assert seeds(house, orders) == before
+    assert rotation(house).run() == 2
+    assert seeds(house, orders) == before
+    assert [each.event.details for each in house.custody(Verb.KEYS_ROTATED)] == [
+        {"destroyed": ["file"], "present": "kek-2", "seeds": 2},
+        {"destroyed": [], "lost": ["kek-2"], "present": "file", "seeds": 2},
+        {"destroyed": ["file"], "present": "kek-2", "seeds": 2},
+    ]
+    house.close()
+
+
+def test_29_a_wrap_that_comes_under_a_lost_key_meanwhile_keeps_its_restore_from_ending(house: House) -> None:
+    orders = [house.interview() for _ in range(2)]
+    before = seeds(house, orders)
+
+    def put(order: Order) -> None:
+        with house.store.book.database.writing() as session:
+            session.get_one(KeyWrapRow, order.interview.hex()).kek_id = "kek-7"
+
+    put(orders[0])
+    assert refusal(lambda: restored(house, lambda _said: put(orders[1]))) == "rotation-again"
+    assert house.custody(Verb.KEYS_ROTATED) == []
+    assert restored(house) == 2
+    assert seeds(house, orders) == before
+    house.close()

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from evidence_store import domains
+from evidence_store.authority import load_or_create
 from evidence_store.copies.cms import check_cms
 from evidence_store.errors import InvalidInput, KeysOutOfReach, Tampered, VidneError
 from evidence_store.hsm import keys as hsm
@@ -136,6 +137,29 @@ def test_a_lost_session_is_opened_again_and_nobody_notices(soft: SoftHsm, lost: 
     assert hsm.unwrap(token, place, wrapped) == bytes(32)
 
 
+@pytest.mark.parametrize("kind", ["wraps", "signs"])
+def test_a_session_lost_just_after_a_key_was_made_leaves_a_stray_and_no_second_key_of_the_same_id(
+    soft: SoftHsm, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    token = soft.token("house")
+    token.serial()
+    plain, lost = hsm._refuse_extractable, [pkcs11.DeviceError()]
+
+    def once(key: pkcs11.Object, label: str) -> None:
+        if lost:
+            raise lost.pop()
+        plain(key, label)
+
+    monkeypatch.setattr(hsm, "_refuse_extractable", once)
+    if kind == "wraps":
+        place = hsm.make_wrapping_key(token, "vidne kek-2")
+        assert hsm.unwrap(token, place, hsm.wrap(token, place, bytes(32))) == bytes(32)
+        assert hsm.strays(token, {place.key}) == ["vidne kek-2"]
+    else:
+        assert hsm.make_signing_key(token, "vidne root").sign(b"x", ec.ECDSA(hashes.SHA256()))
+    assert len(soft.labels("house")) == 2
+
+
 def test_a_wrong_pin_is_given_once_and_the_right_one_as_soon_as_its_file_has_it(
     soft: SoftHsm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,6 +205,21 @@ def test_a_token_without_key_wrapping_is_refused_by_the_mechanisms_name(
     assert soft.labels("house") == []
 
 
+def test_a_first_start_with_an_unfit_hsm_is_followed_by_one_without(
+    soft: SoftHsm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hsm, "_WRAPS", (pkcs11.Mechanism.AES_KEY_WRAP_KWP,))
+    folder = tmp_path / "keys"
+    with pytest.raises(KeysOutOfReach):
+        load_or_create(folder, NOW, Tokens([soft.place("house")]))
+    made = load_or_create(folder, NOW)
+    made.answers()
+    certs.check_signature(
+        made.store, domains.TICK_SIGNATURE, b"x", certs.sign(made.store_key, domains.TICK_SIGNATURE, b"x")
+    )
+    assert list(folder.glob("*.hsm")) == []
+
+
 def test_a_key_that_could_be_taken_out_is_refused_and_destroyed(soft: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
     lax = {pkcs11.Attribute.EXTRACTABLE: True, pkcs11.Attribute.SENSITIVE: True}
     monkeypatch.setattr(hsm, "_OURS", lax)
@@ -223,6 +262,22 @@ def test_a_key_is_destroyed_in_its_token_and_one_in_another_device_is_not_called
     assert refusal(lambda: hsm.destroy(soft.token("house"), foreign)) == "hsm-other-device"
     keks.destroy("kek-3")  # a crash came between key and file
     assert keks.ids() == ["file"]
+
+
+@pytest.mark.parametrize("blind", ["logged out", "a session of another token"])
+def test_a_key_is_not_called_gone_by_a_session_that_cannot_see_it(soft: SoftHsm, blind: str) -> None:
+    first, token, other = soft.token("house"), soft.token("house"), soft.token("other")
+    place = hsm.make_wrapping_key(first, "vidne kek-2")
+    hsm.answers(token, place)
+    other.serial()
+    if blind == "logged out":
+        assert first._session is not None
+        first._session.close()  # the login is the process's: it ends for the second too
+    else:
+        token._session = other._session
+    hsm.destroy(token, place)
+    assert soft.labels("house") == []
+    hsm.destroy(token, place)  # destroyed before
 
 
 @pytest.mark.parametrize(

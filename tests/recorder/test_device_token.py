@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pkcs11
@@ -86,15 +86,39 @@ async def test_while_the_token_is_away_no_take_begins_and_what_runs_goes_on(
                 refused()
             assert error.value.code == "device-key-away"
         sealer.forget()
+        assert spool.highest_take() == sealer.folder.take, "a start that is refused makes no void take"
         assert recover(spool, house.device(), BEGAN + 60 * 10**9).full, "left open, and tried again"
 
         tokens.rmdir()
         away.rename(tokens)
         found = recover(spool, house.device(), BEGAN + 60 * 10**9)
-        assert (found.full, [each.how for each in found.closed]) == (False, ["crashed", "void"])
+        assert (found.full, [each.how for each in found.closed]) == (False, ["crashed"])
         delivery.poke()
         await until(lambda: all(map(delivered, spool.takes())) and not delivery.state.device_key_away)
     assert house.findings() == {}
+    house.close()
+
+
+def test_a_token_that_is_away_is_asked_once_for_all_takes_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft = SoftHsm.create(tmp_path / "soft", "room")
+    house = House(tmp_path / "house", device_tokens=Tokens([soft.place("room")]))
+    device, spool, order = house.device(), house.spool(), house.interview()
+    numbers = [crash(house, spool, order).take for _ in range(3)]
+    (soft.folder / "tokens").rename(soft.folder / "away")
+    (soft.folder / "tokens").mkdir()
+    soft.use()
+    asked: list[int] = []
+    plain = Token.run
+
+    def counted(self: Token, work: Callable[[pkcs11.Session], object]) -> object:
+        asked.append(1)
+        return plain(self, work)
+
+    monkeypatch.setattr(Token, "run", counted)
+    found = recover(spool, device, BEGAN + 60 * 10**9)
+    assert (found.full, found.left, len(asked)) == (True, numbers, 1)
     house.close()
 
 
