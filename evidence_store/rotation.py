@@ -201,7 +201,7 @@ class Rotation:
         return last is not None and said["present"] == current and set(old) <= set(said["destroyed"])
 
 
-def _wrapped_under(keks: Sequence[str]) -> Select[tuple[str]]:
+def _wrapped_under(keks: Sequence[str]) -> Select[str]:
     return select(KeyWrapRow.interview_id).where(KeyWrapRow.kek_id.in_(keks), KeyWrapRow.wrapped_seed.is_not(None))
 
 

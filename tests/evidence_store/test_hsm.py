@@ -262,6 +262,7 @@ def test_a_key_is_destroyed_in_its_token_and_one_in_another_device_is_not_called
     assert refusal(lambda: hsm.destroy(soft.token("house"), foreign)) == "hsm-other-device"
     keks.destroy("kek-3")  # a crash came between key and file
     assert keks.ids() == ["file"]
+    assert keks.add(None, ["kek-5", "file"]) == "kek-6", "never the id of one that wraps name"
 
 
 @pytest.mark.parametrize("blind", ["logged out", "a session of another token"])
