@@ -228,6 +228,24 @@ async def test_a_row_that_was_edited_has_no_stamp_declared_lost(
     assert house.custody(Verb.STAMP_LOST) == []
 
 
+async def test_a_stamp_that_contradicts_does_so_when_it_is_lost(
+    house: House, authority: TimeAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = house.interview()
+    recorded(house, order, began=quiet(time.time_ns() + DAY_NS))
+    await ask(house, authority)
+    for each in obtained(house):
+        if "claim" in cast(list[str], each["contradicts"]):
+            (house.vault / str(each["object"])).unlink()
+    bag = await copied(house, order, tmp_path)
+    assert house.custody(Verb.STAMP_LOST)
+    report = verify(bag, Anchors(house.store.authority.fingerprint))
+    assert [each.code for each in report.failures if each.name == "time"] == ["time-contradiction"]
+    monkeypatch.setattr(second_verifier, "check_ranges", lambda *_: None)
+    with pytest.raises(ValueError, match="stamps are not those that are here"):
+        second_verifier.verify(bag, house.store.authority.fingerprint)
+
+
 async def test_nothing_is_declared_lost_while_a_vault_does_not_answer(house: House, authority: TimeAuthority) -> None:
     order = house.interview()
     recorded(house, order)
