@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 
@@ -17,7 +17,7 @@ from evidence_store.copies.layout import take_folder
 from evidence_store.copies.stamps_before import KINDS, PATH, before_files, before_path, check_before, read_before
 from evidence_store.copies.walk import Walk
 from evidence_store.errors import ChainBroken, InvalidInput
-from evidence_store.identifiers import utc_text
+from evidence_store.identifiers import parse_utc, utc_text
 from evidence_store.stamps.carried import Chain, Collected
 from evidence_store.stamps.stamp import TOLERANCE_NS, Stamp, TimeAuthority, authority_from_pem, check_chain
 from evidence_store.stamps.subjects import HEAD_TYPE, Kind, claimed
@@ -30,6 +30,7 @@ _ABOUT: Final = re.compile(
     r"evidence/(?:takes/([0-9a-f]{32})-([0-9]+)/(start|close)\.json|(manifest)\.json"
     r"|stamps/(head)-([0-9a-f]{32})-([0-9]+)-([0-9]+)\.json)"
 )
+_LOST_ABOUT: Final = re.compile(r"takes/([0-9a-f]{32})/([0-9]+)/(?:(start|close)\.json|head-([0-9]+))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +121,14 @@ def check_stamps(
     bag: Bag,
     walks: Sequence[Walk | None],
     ledger: x509.Certificate,
-    entered: Mapping[str, str],
+    entered: Mapping[str, Mapping[str, Any]],
     given: Sequence[str],
     lost: Mapping[str, str],
 ) -> Timed:
     """Every stamp of the package, and each claimed time against it.
 
-    `entered`: stamps that custody names, by SHA-256 (hex), and what each is about; `lost`: those of them that custody
-    declares lost, as `entered`. `given`: fingerprints of
+    `entered`: what custody says of each stamp (details of `stamp:obtained`), by SHA-256 (hex); `lost`: those of them
+    that custody declares lost, and what each is about. `given`: fingerprints of
     authorities that are known from outside. Raises SignatureInvalid, ChainBroken, InvalidInput.
     """
     found = Timed()
@@ -159,6 +160,8 @@ def check_stamps(
     if set(lost) - set(entered):
         raise ChainBroken("a stamp is declared lost that custody never had", code="stamps-mismatch")
     found.lost = [about for stamp, about in lost.items() if stamp not in seen]
+    for stamp in set(lost) - seen:
+        _check_lost(bag, walks, entered[stamp])
     if missing := set(entered) - seen - set(lost):
         raise ChainBroken(f"{len(missing)} stamps that custody names are not here", code="stamps-mismatch")
     if seen - set(entered):
@@ -258,6 +261,26 @@ def _about(bag: Bag, path: str, walks: Sequence[Walk | None]) -> tuple[bytes, Ki
         if record != own:
             raise ChainBroken(f"the head that was stamped at tick {tick} is not the journal's", code="stamps-mismatch")
     return data, kind
+
+
+def _check_lost(bag: Bag, walks: Sequence[Walk | None], said: Mapping[str, Any]) -> None:
+    """What custody entered of a stamp that is lost, against the claim: a loss hides no contradiction."""
+    about, time = str(said["about"]), parse_utc(str(said["time"]))
+    claim = None
+    if (match := _LOST_ABOUT.fullmatch(about)) is not None:
+        enrolment, number, kind, tick = match[1], int(match[2]), match[3], match[4]
+        path = f"{take_folder(bytes.fromhex(enrolment), number)}/{kind}.json"
+        walk = next((each for each in walks if each is not None and _is(each, enrolment, number)), None)
+        if tick is not None:
+            claim = walk.moments[int(tick)] if walk is not None and int(tick) < len(walk.moments) else None
+        elif path in bag.paths():
+            claim = claimed(Kind(kind), read(bag, path))
+    elif str(said["what"]) == Kind.MANIFEST.value:
+        manifest = read(bag, _MANIFEST)
+        if about.endswith(f"/manifest-{int(parse(manifest)['number']):03d}.json"):
+            claim = claimed(Kind.MANIFEST, manifest)
+    if "claim" in said["contradicts"] or (claim is not None and claim - time > TOLERANCE_NS):
+        raise ChainBroken(f"{about} claims a time after that of its stamp, which is lost", code="time-contradiction")
 
 
 def _is(walk: Walk, enrolment: str, take: int) -> bool:

@@ -322,7 +322,7 @@ class _Verifier:
         """Outside time: who stamped what, when; and whether anything claims to be from later."""
         entries = json.loads(read(self._bag, "evidence/custody.json"))["entries"]
         entered = {
-            entry["body"]["details"]["stamp"]: entry["body"]["details"]["about"]
+            entry["body"]["details"]["stamp"]: entry["body"]["details"]
             for entry in entries
             if entry["body"]["verb"] == Verb.STAMP_OBTAINED.value
         }

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from evidence_store.canonical import parse
 from evidence_store.custody import Verb
-from evidence_store.database.schema import CustodyEventRow, LedgerCheckpointRow, StampRow, StampWantRow, TakeRow
+from evidence_store.database.schema import CustodyEventRow, LedgerCheckpointRow, StampWantRow, TakeRow
 from evidence_store.errors import ChainBroken, NotFound
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
 from evidence_store.stamps.carried import Before, Chain, Collected
 from evidence_store.stamps.keeper import authority_name
-from evidence_store.stamps.lost import lost
+from evidence_store.stamps.lost import entered, in_chains, lost
 from evidence_store.stamps.subjects import Kind, checkpoint_size
 from evidence_store.vault.vault import Vault
 
@@ -30,35 +30,31 @@ def stamps_of(session: Session, vault: Vault, ledger: Ledger, interview: str) ->
 
     Raises NotFound, ChainBroken where the vault lost one that was not declared.
     """
-    gone = lost(session, interview)
-    query = select(StampWantRow, StampRow).join(StampRow, StampRow.want_id == StampWantRow.id)
-    query = query.where(StampWantRow.interview_id == interview, StampRow.obtained_at.is_not(None))
-    chains: dict[tuple[int, str], list[tuple[StampWantRow, StampRow]]] = {}
-    for wanted, row in session.execute(query.order_by(StampWantRow.id, StampRow.chain, StampRow.number)):
-        chains.setdefault((wanted.id, row.chain), []).append((wanted, row))
+    gone = lost(session, ledger, interview)
+    chains = in_chains(entered(session, ledger, interview, Verb.STAMP_OBTAINED))
     found: list[Chain] = []
     before = tuple(_before(session, vault, ledger, interview))
     authorities = {each: vault.get(authority_name(each)) for each in {one.authority for one in before}}
-    for (_, chain), rows in chains.items():
-        wanted = rows[0][0]
-        links = tuple(_readable(vault, [row for _, row in rows], gone))
+    for (about, chain), stamps in chains.items():
+        links = tuple(_readable(vault, stamps, gone))
         if not links:
             continue
         authorities |= {each: vault.get(authority_name(each)) for each, _ in links if each not in authorities}
-        found.append(Chain(Kind(wanted.kind), wanted.name, wanted.data, chain, links))
+        data = session.scalar(select(StampWantRow.data).where(StampWantRow.name == about))
+        found.append(Chain(Kind(stamps[0]["what"]), about, data, chain, links))
     return Collected(tuple(found), authorities, before)
 
 
-def _readable(vault: Vault, rows: Sequence[StampRow], gone: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def _readable(vault: Vault, stamps: Sequence[Mapping[str, Any]], gone: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """A chain up to the first stamp that is lost: what renews that one cannot be checked."""
-    for row in rows:
+    for each in stamps:
         try:
-            data = vault.get(row.object_name or "", row.sha256)
+            data = vault.get(each["object"], bytes.fromhex(each["stamp"]))
         except (NotFound, ChainBroken):
-            if (row.sha256 or b"").hex() not in gone:
+            if each["stamp"] not in gone:
                 raise
             return
-        yield row.authority, data
+        yield each["authority"], data
 
 
 def _before(session: Session, vault: Vault, ledger: Ledger, interview: str) -> Iterator[Before]:

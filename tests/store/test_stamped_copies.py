@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pyrage
 import pytest
@@ -20,7 +21,7 @@ from api.services import Account, CopyState
 from evidence_store.copies.stamps_before import check_before
 from evidence_store.copies.verify import Anchors, verify
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import CustodyEventRow
+from evidence_store.database.schema import CustodyEventRow, StampRow
 from evidence_store.errors import ChainBroken, OutOfReach, SignatureInvalid
 from evidence_store.kept import KeptVault
 from evidence_store.ledger.checkpoint import Checkpoint
@@ -206,6 +207,43 @@ async def test_a_stamp_that_every_vault_lost_is_declared_and_withholds_no_copy(
     monkeypatch.setattr(second_verifier, "check_bag", lambda *_: None)
     with pytest.raises(ValueError, match="stamps are not those that are here"):
         second_verifier.verify(bag, store.authority.fingerprint)
+
+
+async def test_a_row_that_was_edited_has_no_stamp_declared_lost(
+    house: House, authority: TimeAuthority, tmp_path: Path
+) -> None:
+    """Which object a stamp is follows from the ledger: one that contradicts is in the copy, whatever a row says."""
+    order = house.interview()
+    recorded(house, order, began=quiet(time.time_ns() + DAY_NS))
+    await ask(house, authority)
+    book = house.store.book
+    contradicting = [each for each in obtained(house) if "claim" in cast(list[str], each["contradicts"])]
+    assert contradicting
+    with book.database.writing() as session:
+        for row in session.query(StampRow):
+            row.object_name = "stamps/x"
+    assert declare(book, order.interview.hex()) == 0
+    report = verify(await copied(house, order, tmp_path), Anchors(house.store.authority.fingerprint))
+    assert [each.code for each in report.failures if each.name == "time"] == ["time-contradiction"]
+    assert house.custody(Verb.STAMP_LOST) == []
+
+
+async def test_a_stamp_that_contradicts_does_so_when_it_is_lost(
+    house: House, authority: TimeAuthority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = house.interview()
+    recorded(house, order, began=quiet(time.time_ns() + DAY_NS))
+    await ask(house, authority)
+    for each in obtained(house):
+        if "claim" in cast(list[str], each["contradicts"]):
+            (house.vault / str(each["object"])).unlink()
+    bag = await copied(house, order, tmp_path)
+    assert house.custody(Verb.STAMP_LOST)
+    report = verify(bag, Anchors(house.store.authority.fingerprint))
+    assert [each.code for each in report.failures if each.name == "time"] == ["time-contradiction"]
+    monkeypatch.setattr(second_verifier, "check_ranges", lambda *_: None)
+    with pytest.raises(ValueError, match="stamps are not those that are here"):
+        second_verifier.verify(bag, house.store.authority.fingerprint)
 
 
 async def test_nothing_is_declared_lost_while_a_vault_does_not_answer(house: House, authority: TimeAuthority) -> None:
