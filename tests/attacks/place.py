@@ -13,20 +13,18 @@ import httpx
 from api.desk.witnesses import WitnessDesk
 from api.processes.witness import witness_app
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import AccountRow, AlarmRow
+from evidence_store.database.schema import AlarmRow
 from evidence_store.ledger.witness_memory import Witness
-from evidence_store.people import Person, Role
 from evidence_store.sealing.check import Start, check_start
 from evidence_store.vault.s3 import Bucket
 from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests.attacks.defence import AnotherHeld
 from tests.house import BEGAN, House, record
+from tests.prosecutors import enter_prosecutors
 from tests.seaweed import Server
 from tests.time_authority import TimeAuthority
 
-ANNA = Person("1" * 32, "anna", "Anna Anklager", Role.PROSECUTOR)
-BO = Person("2" * 32, "bo", "Bo Anklager", Role.PROSECUTOR)
 WITNESS = "prosecution.example/w1"
 
 
@@ -40,14 +38,7 @@ class Made:
 
 def make(folder: Path) -> Made:
     house, orders = House(folder), []
-    with house.store.book.database.writing() as session:
-        for each in (ANNA, BO):
-            session.add(
-                AccountRow(
-                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
-                    active=True, created_at=0,
-                )
-            )  # fmt: skip
+    enter_prosecutors(house)
     spool = house.spool()
     for at in range(2):
         order = house.interview()

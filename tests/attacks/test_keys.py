@@ -19,17 +19,17 @@ from api.desk.copies import CopyDesk
 from api.services import Account
 from api.settings import TokenSetting
 from evidence_store.custody import Actor, Verb
-from evidence_store.database.schema import AccountRow, CopyRow, InterviewRow, KeyWrapRow
+from evidence_store.database.schema import CopyRow, InterviewRow, KeyWrapRow
 from evidence_store.erasure import Erasure
 from evidence_store.errors import Conflict, Tampered, Unavailable, VidneError
 from evidence_store.keystore import Escrow, KeyStore
-from evidence_store.people import Person, Role
 from evidence_store.playback import Playback
 from evidence_store.rotation import Rotation
 from evidence_store.sealing.keys import PrivateKey
 from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests.house import BEGAN, House, record
+from tests.prosecutors import ANNA, BO, enter_prosecutors
 from tests.soft_hsm import PIN, SoftHsm
 from tests.store.taken_in import stored
 
@@ -257,8 +257,6 @@ def test_29_a_missing_key_is_said_and_the_escrow_still_opens(house: House) -> No
 
 # 28: retention runs out under a hold; then released and erased by two
 
-ANNA = Person("1" * 32, "anna", "Anna Anklager", Role.PROSECUTOR)
-BO = Person("2" * 32, "bo", "Bo Anklager", Role.PROSECUTOR)
 WHY = "Sagen er endeligt afsluttet"
 
 
@@ -300,14 +298,7 @@ def refusal(work: Callable[[], object]) -> str:
 
 @pytest.fixture
 def kept(house: House) -> Iterator[Kept]:
-    with house.store.book.database.writing() as session:
-        for each in (ANNA, BO):
-            session.add(
-                AccountRow(
-                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
-                    active=True, created_at=0,
-                )
-            )  # fmt: skip
+    enter_prosecutors(house)
     spool, made = house.spool(), []
     for at in range(3):
         order = house.interview()
@@ -548,14 +539,7 @@ def test_28_an_erased_interview_is_gone_from_a_key_store_whose_key_is_in_an_hsm(
     assert house.store.sealing.seal(gone.interview.hex()), "CMS by the key in the HSM"
     assert house.findings() == {}
     before = house.private_key(other)
-    with house.store.book.database.writing() as session:
-        for each in (ANNA, BO):
-            session.add(
-                AccountRow(
-                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
-                    active=True, created_at=0,
-                )
-            )  # fmt: skip
+    enter_prosecutors(house)
     erasure = Erasure(house.store.book, house.store.keys, 0, house.store.playback.forget)
     erasure.request(gone.interview.hex(), ANNA, WHY)
     erasure.approve(gone.interview.hex(), BO)

@@ -20,10 +20,11 @@ from evidence_store.ledger.witness_memory import Witness
 from evidence_store.sealing.journal import Ending
 from evidence_store.sealing.keys import PrivateKey
 from tests.attacks.defence import found_out, refused
-from tests.attacks.place import ANNA, BO, WITNESS, Place, expect
+from tests.attacks.place import WITNESS, Place, expect
 from tests.attacks.test_witnesses import package, rewrite
 from tests.copies.conftest import Script, Store, source_of
 from tests.house import BEGAN, begin, record, tick
+from tests.prosecutors import ANNA, BO
 from tests.store.test_audit import edit_custody
 
 

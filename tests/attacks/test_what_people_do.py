@@ -22,10 +22,11 @@ from evidence_store.sealing.journal import Ending
 from evidence_store.sealing.keys import PrivateKey
 from tests.attacks.defence import refused
 from tests.attacks.people import browsing
-from tests.attacks.place import ANNA, BO, Place, expect
+from tests.attacks.place import Place, expect
 from tests.attacks.test_witnesses import package
 from tests.copies.conftest import Script, Store, source_of
 from tests.copies.test_parts import timeline
+from tests.prosecutors import ANNA, BO
 
 WHY = "Sagen er endeligt afsluttet"
 

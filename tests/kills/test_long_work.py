@@ -19,30 +19,22 @@ from api.long_work import STOPS_WITHIN_S, Job, LongWork
 from api.services import Account, CopyState
 from api.settings import Settings
 from evidence_store.custody import Verb
-from evidence_store.database.schema import AccountRow, KeyWrapRow
+from evidence_store.database.schema import KeyWrapRow
 from evidence_store.erasure import Erasure
 from evidence_store.errors import OutOfReach
-from evidence_store.people import Person, Role
+from evidence_store.people import Role
 from recorder.take import Order
-from tests.house import BEGAN, House, record
+from tests.house import House, record
 from tests.kills.life import Lives, free_port
+from tests.prosecutors import ANNA, BO, enter_prosecutors
 
 WHY = "Opbevaringstiden er udløbet"
-ANNA = Person("b" * 32, "anna", "Anna Anklager", Role.PROSECUTOR)
-BO = Person("c" * 32, "bo", "Bo Anklager", Role.PROSECUTOR)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     made = House(tmp_path_factory.mktemp("long-work"))
-    with made.store.book.database.writing() as session:
-        for each in (ANNA, BO):
-            session.add(
-                AccountRow(
-                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
-                    active=True, created_at=BEGAN,
-                )
-            )  # fmt: skip
+    enter_prosecutors(made)
     yield made
     made.close()
 
@@ -143,14 +135,7 @@ def test_a_log_that_a_reader_kept_is_emptied_later_and_custody_says_so(tmp_path:
     database = tmp_path / "store" / "vidne.sqlite"
     with house.store.book.reading() as session:
         wrapped = session.get_one(KeyWrapRow, order.interview.hex()).wrapped_seed or b""
-    with house.store.book.database.writing() as session:
-        for each in (ANNA, BO):
-            session.add(
-                AccountRow(
-                    id=each.id, username=each.username, display_name=each.display_name, role=each.role.value,
-                    active=True, created_at=BEGAN,
-                )
-            )  # fmt: skip
+    enter_prosecutors(house)
     reader = sqlite3.connect(database, isolation_level=None)
     reader.execute("begin")
     reader.execute("select count(*) from key_wrap").fetchone()
