@@ -10,7 +10,7 @@ import pytest
 from tests.kills.phases import Phase
 from tests.kills.run import kills
 
-COUNT, SEED = 10, 20
+COUNT, SEED = 5, 20
 
 
 @pytest.mark.timeout(600)
