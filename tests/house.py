@@ -247,6 +247,21 @@ def crash(house: House, spool: Spool, order: Order, ticks: int = 11, began: int 
     return sealer.folder
 
 
+def gone_on(house: House, spool: Spool, order: Order) -> TakeFolder:
+    """A take that was closed and delivered, and that whoever had kept the take key went on with where it ended."""
+    sealer = begin(house, spool, order)
+    for t in range(8):
+        sealer.write(tick(t))
+    key = sealer._take_key
+    sealer.close(tick(8))
+    house.deliver(sealer.folder)
+    sealer._take_key = key
+    sealer._ratchet._secret = bytearray(32)
+    for t in range(9, 12):
+        sealer.write(tick(t))
+    return sealer.folder
+
+
 def copied(take: TakeFolder, to: Path) -> TakeFolder:
     """The take as it lies there now, somewhere else."""
     shutil.copytree(take.path, to / take.path.name)

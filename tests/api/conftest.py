@@ -9,7 +9,8 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from evidence_store.people import Role
-from tests.api.fakes import BY_ROLE, PASSWORD, World, settings, world
+from tests.api.fake_people import BY_ROLE, PASSWORD
+from tests.api.fakes import World, settings, world
 
 
 class Browser:

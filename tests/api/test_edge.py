@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from api.app import create_app
 from evidence_store.people import Role
 from tests.api.conftest import Browser, SignedIn
-from tests.api.fakes import CASE, PASSWORD, World, demo_accounts, settings
+from tests.api.fake_people import CASE, PASSWORD, demo_accounts
+from tests.api.fakes import World, settings
 
 
 async def test_every_answer_carries_the_headers(anybody: Browser) -> None:

@@ -14,7 +14,8 @@ from evidence_store.identifiers import CaseNumber, new_interview_id
 from evidence_store.interview import InterviewState
 from evidence_store.people import Role
 from tests.api.conftest import Browser, SignedIn
-from tests.api.fakes import BY_ROLE, CASE, NOON, World
+from tests.api.fake_people import BY_ROLE, CASE, NOON
+from tests.api.fakes import World
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\n"
 

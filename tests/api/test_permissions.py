@@ -13,7 +13,8 @@ from api.identity.permissions import PERMISSIONS, Allow, Machine, Public, every_
 from evidence_store.identifiers import CaseNumber
 from evidence_store.people import Role
 from tests.api.conftest import Browser, SignedIn
-from tests.api.fakes import BY_ROLE, CASE, World, settings
+from tests.api.fake_people import BY_ROLE, CASE
+from tests.api.fakes import World, settings
 
 O, H, P, A = Role.OPERATOR, Role.HOUSE_STAFF, Role.PROSECUTOR, Role.ADMINISTRATOR  # noqa: E741
 

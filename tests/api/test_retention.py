@@ -9,7 +9,8 @@ from evidence_store.identifiers import CaseNumber
 from evidence_store.interview import InterviewState
 from evidence_store.people import Role
 from tests.api.conftest import Browser, SignedIn
-from tests.api.fakes import BY_ROLE, CASE, World
+from tests.api.fake_people import BY_ROLE, CASE
+from tests.api.fakes import World
 
 
 def page_of(made: World) -> str:

@@ -9,7 +9,7 @@ import pytest
 from api.desk.room_state import room_state
 from api.services import Lamp
 from hardware.profile import load_named_profile
-from tests.api.fakes import NOON
+from tests.api.fake_people import NOON
 
 PROFILE = load_named_profile("demo")
 

@@ -11,7 +11,8 @@ from api.identity.attempts import FAILURES_PER_ADDRESS, FAILURES_PER_NAME, WINDO
 from api.identity.passwords import Passwords
 from evidence_store.people import Role
 from tests.api.conftest import Browser, SignedIn
-from tests.api.fakes import NOON, PASSWORD, World, cheap_passwords
+from tests.api.fake_people import NOON, PASSWORD, cheap_passwords
+from tests.api.fakes import World
 
 
 def test_passwords_are_argon2id_with_the_costs_of_rfc_9106() -> None:

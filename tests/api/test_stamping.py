@@ -24,7 +24,8 @@ from api.wiring import open_store
 from evidence_store.audit import Audit
 from evidence_store.people import Role
 from tests.api.conftest import Browser
-from tests.api.fakes import BY_ROLE, World
+from tests.api.fake_people import BY_ROLE
+from tests.api.fakes import World
 from tests.api.fakes import settings as web_settings
 from tests.house import House, until
 from tests.stamping import obtained, recorded, stamped_house, standing

@@ -9,7 +9,8 @@ from api.app import create_app
 from evidence_store.identifiers import CaseNumber
 from evidence_store.people import Role
 from tests.api.conftest import Browser
-from tests.api.fakes import BY_ROLE, CASE, World, settings, world
+from tests.api.fake_people import BY_ROLE, CASE
+from tests.api.fakes import World, settings, world
 
 
 @asynccontextmanager

@@ -7,9 +7,9 @@ import dataclasses
 import secrets
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from evidence_store import domains
+from evidence_store.canonical import Record
 from evidence_store.custody import Verb
 from evidence_store.database.schema import SegmentRow
 from evidence_store.errors import CiphertextInvalid
@@ -18,13 +18,13 @@ from evidence_store.sealing.check import Chain
 from evidence_store.sealing.keys import PublicKey, take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet, SegmentKeys
 from evidence_store.sealing.tick import Kind, Message, open_message, place_of, seal_message
+from evidence_store.sealing.tick import Place as MessagePlace
 from recorder.recovery import recover
-from recorder.sealer import Sealer
 from recorder.spool import TakeFolder
 from recorder.take import Order
 from tests.attacks.defence import found_out, refused
 from tests.attacks.place import Place, expect
-from tests.house import BEGAN, begin, crash, record, tick
+from tests.house import BEGAN, crash, gone_on, record, tick
 from tests.store.test_closes import cut_back
 from tests.store.test_scrub import Two
 
@@ -63,15 +63,20 @@ def test_02_a_middle_segment_deleted(place: Place) -> None:
     found_out(place.house.findings(), "(segment-missing)")
 
 
-def test_03_segments_tracks_or_cases_swapped(place: Place) -> None:
-    """A message opens in its own place only: take, segment, tick, kind, track, init epoch."""
+def a_message(place: Place) -> tuple[TakeFolder, Order, MessagePlace, Record, memoryview]:
+    """The first one of the second tick of a new take: the take, its order, the message's place, entry, ciphertext."""
     house = place.house
     order = house.interview()
     take = record(house, house.spool(), order, ticks=3)
     start = place.start(take)
     _, ticks = Chain(start).check_segment(take.segment(0).read_bytes())
     entry, ciphertext = next(iter(ticks[1].parts()))
-    own = place_of(start.start_hash, ticks[1].record, entry)
+    return take, order, place_of(start.start_hash, ticks[1].record, entry), entry, ciphertext
+
+
+def test_03_segments_tracks_or_cases_swapped(place: Place) -> None:
+    """A message opens in its own place only: take, segment, tick, kind, track, init epoch."""
+    take, order, own, entry, ciphertext = a_message(place)
     expect(
         open_message(opened(place, take, order), own, entry, ciphertext) == tick(1).messages[0].data, "its own place"
     )
@@ -107,13 +112,7 @@ def test_05_truncated_inside_a_segment(place: Place) -> None:
 
 def test_06_two_key_ciphertext(place: Place) -> None:
     """One that opens under a key of the forger's, to other words: the record is committed to the true ones."""
-    house = place.house
-    order = house.interview()
-    take = record(house, house.spool(), order, ticks=3)
-    start = place.start(take)
-    _, ticks = Chain(start).check_segment(take.segment(0).read_bytes())
-    entry, _ = next(iter(ticks[1].parts()))
-    own = place_of(start.start_hash, ticks[1].record, entry)
+    take, order, own, entry, _ = a_message(place)
     forged = SegmentKeys(0, bytearray(secrets.token_bytes(64)))
     other = seal_message(forged, own, Message(Kind.MEDIA, 0, 0, b"what the child never said", 1, {}))
     with pytest.raises(CiphertextInvalid):
@@ -133,26 +132,12 @@ def test_07_a_key_wrap_replaced(place: Place) -> None:
     refused(lambda: house.deliver_one(take, "start", forged), "signature-invalid")
 
 
-def _goes_on(sealer: Sealer, key: ec.EllipticCurvePrivateKey | None) -> None:
-    """Whoever had kept the take key goes on where the take ended."""
-    sealer._take_key = key
-    sealer._ratchet._secret = bytearray(32)
-    for t in range(9, 12):
-        sealer.write(tick(t))
-
-
 def test_34_ticks_appended_to_a_closed_take_or_cut_off_it_and_called_a_torn_tail(place: Place) -> None:
     house = place.house
     spool, order = house.spool(), house.interview()
-    sealer = begin(house, spool, order)
-    for t in range(8):
-        sealer.write(tick(t))
-    key = sealer._take_key
-    sealer.close(tick(8))
-    house.deliver(sealer.folder)
-    _goes_on(sealer, key)
-    late = sealer.folder.segment(2).read_bytes()
-    refused(lambda: house.deliver_one(sealer.folder, "segments/2", late), "take-closed")
+    closed = gone_on(house, spool, order)
+    late = closed.segment(2).read_bytes()
+    refused(lambda: house.deliver_one(closed, "segments/2", late), "take-closed")
     take = crash(house, spool, order, ticks=12)
     cut_back(house, take, 8)
     for kind, path in ((kind, take.path / kind) for kind in ("start.json", "000000.segment", "tail")):

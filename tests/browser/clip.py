@@ -15,7 +15,8 @@ import imageio_ffmpeg
 
 from api.services import Gap, MediaInit, MediaSegment, MediaTake, MediaTrack
 from evidence_store.errors import CiphertextInvalid, NotFound
-from tests.api.fakes import NOON, FakeMedia
+from tests.api.fake_people import NOON
+from tests.api.fake_store import FakeMedia
 
 SECONDS = 16
 PATTERNS = {"wide": ("testsrc2", 330), "close": ("smptehdbars", 550)}

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Page
 from api.app import create_app
 from evidence_store.identifiers import CaseNumber
 from evidence_store.people import Role
-from tests.api.fakes import BY_ROLE, CASE, PASSWORD, World, settings, world
+from tests.api.fake_people import BY_ROLE, CASE, PASSWORD
+from tests.api.fakes import World, settings, world
 from tests.browser.clip import ClipMedia, take
 from tests.browser.serving import chromium, serving
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from api.services import Alarm, Lamp, MediaInit
 from evidence_store.people import Role
-from tests.api.fakes import CASE, NOON
+from tests.api.fake_people import CASE, NOON
 from tests.browser.conftest import House, Recorded
 from tests.browser.serving import CHROMIUM
 

@@ -185,6 +185,18 @@ async def running(heard: Heard) -> AsyncIterator[SealingThread]:
         await asyncio.to_thread(thread.end)
 
 
+@asynccontextmanager
+async def sealing(
+    heard: Heard, house: House, spool: Spool, order: Order
+) -> AsyncIterator[tuple[SealingThread, Sealer]]:
+    """A thread with a take whose first tick is durable."""
+    async with running(heard) as thread:
+        sealer = await thread.begin(lambda: begin(house, spool, order))
+        thread.offer(tick(0))
+        await until(lambda: heard.durable)
+        yield thread, sealer
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealing_thread, "RETRY_SECONDS", 0.02)
@@ -215,10 +227,7 @@ async def test_what_waited_for_the_disk_is_made_durable_together_and_no_further_
 
     heard = Heard()
     monkeypatch.setattr(Sealer, "write", counted)
-    async with running(heard) as thread:
-        sealer = await thread.begin(lambda: begin(house, spool, order))
-        thread.offer(tick(0))
-        await until(lambda: heard.durable)
+    async with sealing(heard, house, spool, order) as (thread, sealer):
         spool.limit_bytes = spool.used_bytes
         for t in range(1, 20):
             thread.offer(tick(t))
@@ -245,10 +254,7 @@ async def test_of_ticks_that_fit_one_by_one_none_is_lost_because_they_waited_tog
 ) -> None:
     """The disk takes two or three more ticks, five wait, and somebody presses stop."""
     heard = Heard()
-    async with running(heard) as thread:
-        sealer = await thread.begin(lambda: begin(house, spool, order))
-        thread.offer(tick(0))
-        await until(lambda: heard.durable)
+    async with sealing(heard, house, spool, order) as (thread, sealer):
         ((first,),) = _ticks_of(sealer.folder)
         spool.limit_bytes = spool.used_bytes + 2 * first.size + first.size // 2
         with thread._wake:
@@ -279,10 +285,7 @@ async def test_a_full_queue_refuses_and_what_waits_is_sealed_when_there_is_space
     house: House, spool: Spool, order: Order
 ) -> None:
     heard = Heard()
-    async with running(heard) as thread:
-        sealer = await thread.begin(lambda: begin(house, spool, order))
-        thread.offer(tick(0))
-        await until(lambda: heard.durable)
+    async with sealing(heard, house, spool, order) as (thread, sealer):
         spool.limit_bytes = spool.used_bytes
         taken = [thread.offer(tick(t)) for t in range(1, MAX_WAITING + 4)]
         assert taken == [True] * MAX_WAITING + [False] * 3

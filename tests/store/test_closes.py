@@ -22,7 +22,7 @@ from recorder.recovery import recover
 from recorder.spool import Spool, TakeFolder
 from recorder.take import Order
 from tests.conftest import BOTH_DATABASES
-from tests.house import BEGAN, House, begin, crash, record, tick
+from tests.house import BEGAN, House, crash, gone_on, record
 from tests.store.taken_in import alarms, count, resigned, stored
 
 pytestmark = BOTH_DATABASES
@@ -123,22 +123,12 @@ def cut_back(house: House, take: TakeFolder, keep: int) -> None:
 
 
 def test_ticks_appended_after_the_close_are_refused(house: House, spool: Spool, order: Order) -> None:
-    sealer = begin(house, spool, order)
-    for t in range(8):
-        sealer.write(tick(t))
-    key = sealer._take_key
-    sealer.close(tick(8))
-    house.deliver(sealer.folder)
-    # Whoever had kept the take key goes on where the take ended.
-    sealer._take_key = key
-    sealer._ratchet._secret = bytearray(32)
-    for t in range(9, 12):
-        sealer.write(tick(t))
+    take = gone_on(house, spool, order)
     with pytest.raises(Conflict) as caught:
-        house.deliver_one(sealer.folder, "segments/2", sealer.folder.segment(2).read_bytes())
+        house.deliver_one(take, "segments/2", take.segment(2).read_bytes())
     assert caught.value.code == "take-closed"
     with pytest.raises(Conflict):
-        house.deliver_one(sealer.folder, "tail", b"something else")
+        house.deliver_one(take, "tail", b"something else")
     assert house.findings() == {}
 
 
