@@ -43,6 +43,7 @@ from evidence_store.vault.vault import StoredObject
 
 _SCAN = 500
 _TOLD = 5
+"""Objects that a finding names; the others it counts."""
 
 
 class Audit:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 UNSEEN = frozenset({"vault-out-of-reach", "vault-slow", "vault-absent", "database-out-of-reach", "database-full"})
 """What keeps an audit from looking, and says nothing of what is there."""
-"""Objects that a finding names; the others it counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ A camera's token can be copied. Whoever publishes with it from elsewhere, or und
 keeps, is recorded like anybody: a child is speaking. It is an event in the take, in custody, and an alarm in the room
 until the camera that is known comes back or somebody confirms the other one.
 
-The first connection is believed: it is made when the room is set up, and shown on the administrator's page. Decides and
-remembers; writing the file, `<room folder>/cameras.json`, is for whoever has a thread for it.
+The first connection is believed: it is made when the room is set up, and shown on the administrator's page. What is
+known lies in `<room folder>/cameras.json`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Self
 import structlog
 
 from evidence_store.canonical import Record, canonical, parse
-from evidence_store.errors import Conflict, InvalidInput, NotFound
+from evidence_store.errors import Conflict, InvalidInput, NoSpace, NotFound
 from recorder.peer import Connection
 from recorder.spool import write_durably
 
@@ -144,6 +145,17 @@ class KnownCameras:
         }
         data = canonical({"cameras": cameras, "type": FILE_TYPE})
         return None if data == self._written or not (cameras or self._written) else data
+
+    async def keep(self) -> None:
+        """Writes the file where it has to say something else. A full disk is waited for: what a camera is known by is
+        not worth a recording."""
+        data = self.unsaved()
+        if data is None:
+            return
+        try:
+            await asyncio.to_thread(self.save, data)
+        except (NoSpace, OSError) as error:
+            log.warning("known_cameras_not_saved", error=type(error).__name__)
 
     def save(self, data: bytes) -> None:
         """Blocking. A crash before it: the next connection is believed. Raises NoSpace, OSError."""

@@ -148,12 +148,7 @@ class RecorderNode:
             except OSError as error:
                 self.readiness.free = 0
                 log.error("spool_does_not_answer", errno=error.errno)
-            if (known := self._known.unsaved()) is not None:
-                try:
-                    await asyncio.to_thread(self._known.save, known)
-                except (NoSpace, OSError) as error:
-                    # A full disk: it waits. What a camera is known by is not worth a recording.
-                    log.warning("known_cameras_not_saved", error=type(error).__name__)
+            await self._known.keep()
 
     async def _mend(self) -> None:
         if self.state is not State.IDLE:

@@ -14,7 +14,7 @@ import structlog
 
 from evidence_store import domains
 from evidence_store.durable import fsync_folder
-from evidence_store.errors import ChainBroken, InvalidInput, KeysOutOfReach, NoSpace, Tampered, Unavailable
+from evidence_store.errors import ChainBroken, InvalidInput, KeysOutOfReach, NoSpace, Tampered
 from evidence_store.sealing import check, journal, segment
 from recorder.device import Device
 from recorder.sealer import Previous
@@ -72,7 +72,7 @@ def _recover(spool: Spool, device: Device, utc_ns: int) -> Recovery:
             found.full = True
             found.left += [each.take for each in left_open[at:]]
             break
-        except Unavailable:  # no room: tried again
+        except NoSpace:  # tried again
             found.full = True
             found.left.append(take.take)
         except (Tampered, InvalidInput, OSError) as error:

@@ -137,7 +137,8 @@ class SealingThread:
     def _run_ticks(self, sealer: Sealer, waiting: list[Tick]) -> None:
         # The first of a take by itself: the start is delivered as soon as it is durable. And one by one on a disk that
         # has failed: where there is room for little, little goes in.
-        count = 1 if self._failing or sealer.last is None else sealer.together(waiting)
+        alone = len(waiting) == 1 or self._failing or sealer.last is None
+        count = 1 if alone else sealer.together(waiting)
         try:
             durable = sealer.write(*waiting[:count])
         except (Unavailable, OSError) as error:

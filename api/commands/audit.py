@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 RIGHT, WRONG, NOT_DONE, NOT_SEEN, INTERRUPTED = 0, 1, 2, 3, 130
 """How it ends: docs/operations.md#audit."""
-_EACH_S: Final = 0.5
 _SAID: Final = {
     "da": {
         "OK": "OK  ", "NOTE": "BEMÆRK", "FAIL": "FEJL", "means": "Betyder", "safe": "Sikkert", "do": "Gør",
@@ -105,53 +104,48 @@ class _Terminal:
     """What is told on the way, and at the end. Progress goes to standard error, and only where somebody sits there."""
 
     def __init__(self, language: Literal["da", "en"], *, quiet: bool) -> None:
+        from evidence_store.verifying.screen import Screen
+
         self._language, self._words, self._quiet = language, _SAID[language], quiet
-        self._shown = sys.stderr.isatty()
+        self._screen = Screen(sys.stdout, sys.stderr, shown=sys.stderr.isatty())
         self._began = time.monotonic()
-        self._next = 0.0
 
     def progress(self, now: Progress) -> None:
-        at = time.monotonic()
-        if not self._shown or at < self._next:
-            return
-        self._next = at + _EACH_S
+        self._screen.state(lambda: self._far(now, time.monotonic() - self._began))
+
+    def _far(self, now: Progress, since: float) -> str:
         read, still = now.octets - now.taken_over, now.of_octets - now.octets
         left = ""
-        if read > 0 and at - self._began > 5:
-            left = self._words["left"].format(minutes=round((at - self._began) * still / read / 60))
-        line = self._words["progress"].format(
+        if read > 0 and since > 5:
+            left = self._words["left"].format(minutes=round(since * still / read / 60))
+        return self._words["progress"].format(
             recordings=now.recordings, of_recordings=now.of_recordings, done=now.octets / 1e9, of=now.of_octets / 1e9,
             entries=now.entries, left=left,
         )  # fmt: skip
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
 
     def finding(self, found: Finding) -> None:
         from evidence_store.audit_words import name_of, words_for
 
         if self._quiet:
             return
-        self._clear()
         mark = self._words[("NOTE" if found.weak else "OK") if found.ok else "FAIL"]
         earlier = "" if found.checked_at is None else f" ({self._earlier(found.checked_at)})"
-        typer.echo(f"{mark} {name_of(found.name, self._language)}: {found.detail}{earlier}")
+        self._screen.line(f"{mark} {name_of(found.name, self._language)}: {found.detail}{earlier}")
         if not found.ok:
             words = words_for(found.code, self._language)
             for what, sentence in (("means", words.means), ("safe", words.safe), ("do", words.do)):
-                typer.echo(f"     {self._words[what]}: {sentence}")
+                self._screen.line(f"     {self._words[what]}: {sentence}")
 
     def ended(self, report: AuditReport, code: int) -> None:
-        self._clear()
         if self._quiet:
-            typer.echo(json.dumps(self._record(report, code), ensure_ascii=False))
+            self._screen.line(json.dumps(self._record(report, code), ensure_ascii=False))
             return
         wrong = sum(not each.ok for each in report.findings)
         said = {RIGHT: "right", WRONG: "wrong", NOT_SEEN: "unseen"}[code]
-        typer.echo(self._words[said].format(count=wrong, all=len(report.findings)))
+        self._screen.line(self._words[said].format(count=wrong, all=len(report.findings)))
 
     def stopped(self) -> None:
-        self._clear()
-        typer.echo(self._words["stopped"], err=True)
+        self._screen.warn(self._words["stopped"])
 
     def _record(self, report: AuditReport, code: int) -> dict[str, object]:
         from evidence_store.audit_words import words_for
@@ -174,8 +168,3 @@ class _Terminal:
         from evidence_store.identifiers import utc_text
 
         return self._words["earlier"].format(when=f"{utc_text(at)[:19]}Z")
-
-    def _clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()

@@ -16,7 +16,7 @@ from typing import Final, TextIO
 
 _PLAINER: Final = str.maketrans({"–": "-", "—": "-", "…": "...", "×": "x", "≥": ">=", "≤": "<=", "→": "->", "’": "'"})
 _EVERY_S: Final = 0.2
-_WIDTH: Final = 60
+_WIDTH: Final = 78
 
 
 def fitting(text: str, encoding: str | None) -> str:
@@ -74,10 +74,20 @@ class Screen:
             if now - self._last < _EVERY_S if self._over else tenth <= self._tenth:
                 return
             self._last, self._tenth = now, tenth
-            said = f"{self._word} {100 * done // whole} % ({done >> 20} / {whole >> 20} MiB)"
-            text = fitting(said, getattr(self._err, "encoding", None))
-            self._standing = self._over
-            self._write(self._err, f"\r{text:{_WIDTH}}" if self._over else f"{text}\n")
+            self._state(f"{self._word} {100 * done // whole} % ({done >> 20} / {whole >> 20} MiB)")
+
+    def state(self, text: Callable[[], str]) -> None:
+        """As `progress`, in words of the caller's, who is asked for them only when they are shown. Terminals only."""
+        with self._lock:
+            now = self._clock()
+            if self._shown and self._over and now - self._last >= _EVERY_S:
+                self._last = now
+                self._state(text())
+
+    def _state(self, said: str) -> None:
+        text = fitting(said, getattr(self._err, "encoding", None))
+        self._standing = self._over
+        self._write(self._err, f"\r{text:{_WIDTH}}" if self._over else f"{text}\n")
 
     def _clear(self) -> None:
         if self._standing:
