@@ -1,9 +1,9 @@
 """Opens stored media for whoever may see it: in memory, each segment checked before a byte of it is given out.
 
-A segment's place, records, chain and last signature are checked, and every ciphertext in it against its record, before
+A segment's place, records, chain and signatures are checked, and every ciphertext in it against its record, before
 anything is decrypted: what the recorder signed is then the only thing that the cipher can open. That is one pass of
-SHA-256 for all tracks of a segment. The acknowledged hash of the whole object and the signatures in between are the
-audit's to check, and the commitments to clear bytes the copy's: they say nothing more of what is shown.
+SHA-256 over every byte, for all tracks of a segment. The acknowledged hash of the whole object is the audit's to check,
+and the commitments to clear bytes the copy's: they say nothing more of what is shown.
 """
 
 from __future__ import annotations
@@ -210,7 +210,11 @@ class Playback:
             chain = check.Chain(start, rows[0].head_after, rows[0].i, rows[0].last_t)
 
         def follow(data: bytes) -> _Checked:
-            return _Checked(interview, replace(chain).follow_segment(data, row.head_after), len(data))
+            found = replace(chain, segment_hashes=[])
+            _, ticks = found.check_segment(data)
+            if found.head != row.head_after:
+                raise ChainBroken(f"segment {index} is not the one that was taken in", code="segment-replaced")
+            return _Checked(interview, ticks, len(data))
 
         checked = self._book.vault.read(row.object_name, row.sha256, follow)
         self._checked.keep(key, checked)

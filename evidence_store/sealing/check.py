@@ -102,31 +102,6 @@ class Chain:
     def check_segment(self, data: bytes | memoryview) -> tuple[segment.Header, list[segment.Tick]]:
         """The next segment: place, every record, ciphertext hash, chain and signature. Raises ChainBroken and
         SignatureInvalid; `self` moves only when all of it holds."""
-        header, at = self._header(data)
-        head, tick, found = self.head, self.tick, []
-        for each in segment.ticks(data, at):
-            head = check_tick(each, header.index, tick + 1, head, self.start.take_certificate)
-            tick += 1
-            found.append(each)
-        self._move(header, head, tick)
-        return header, found
-
-    def follow_segment(self, data: bytes | memoryview, until: bytes) -> list[segment.Tick]:
-        """As `check_segment`, of a segment that `check_segment` held before, and J after it was `until`.
-
-        Of the signatures only the last is checked, which covers every record before it by the chain."""
-        header, at = self._header(data)
-        head, found = self.head, list(segment.ticks(data, at))
-        for number, each in enumerate(found, start=header.first_tick):
-            head = follow_tick(each, header.index, number, head)
-        if head != until:
-            raise ChainBroken(f"segment {header.index} is not the one that was taken in", code="segment-replaced")
-        if found:
-            journal.check_tick_signature(self.start.take_certificate, head, found[-1].signature)
-        self._move(header, head, self.tick + len(found))
-        return found
-
-    def _header(self, data: bytes | memoryview) -> tuple[segment.Header, int]:
         header, at = segment.read_header(data)
         if header.start_hash != self.start.start_hash:
             raise ChainBroken("segment belongs to another take", code="segment-swapped")
@@ -134,13 +109,16 @@ class Chain:
             raise ChainBroken(f"expected segment {self.index + 1}, found {header.index}", code="segment-missing")
         if header.first_tick != self.tick + 1 or header.head != self.head:
             raise ChainBroken(f"segment {header.index} does not follow the one before", code="segment-order")
-        return header, at
-
-    def _move(self, header: segment.Header, head: bytes, tick: int) -> None:
-        if tick == self.tick:
+        head, tick, found = self.head, self.tick, []
+        for each in segment.ticks(data, at):
+            head = check_tick(each, header.index, tick + 1, head, self.start.take_certificate)
+            tick += 1
+            found.append(each)
+        if not found:
             raise ChainBroken(f"segment {header.index} is empty", code="segment-empty")
         self.head, self.tick, self.index = head, tick, header.index
         self.segment_hashes.append(segment.segment_hash(header, head))
+        return header, found
 
     def durable_prefix(self, data: bytes | memoryview) -> int:
         """How many bytes of the next segment are whole, after a crash cut its file; 0 when not even one tick is."""
@@ -179,20 +157,15 @@ def check_tick(
     tick: segment.Tick, segment_index: int, number: int, head: bytes, take_certificate: x509.Certificate
 ) -> bytes:
     """1. form  2. place  3. every ciphertext's hash  4. the take key's signature on J(t), which is returned."""
-    following = follow_tick(tick, segment_index, number, head)
-    journal.check_tick_signature(take_certificate, following, tick.signature)
-    return following
-
-
-def follow_tick(tick: segment.Tick, segment_index: int, number: int, head: bytes) -> bytes:
-    """J(t) of a tick whose form, place and ciphertexts' hashes hold; no signature says so yet. Raises ChainBroken."""
     check_record(tick.record)
     if (tick.record["i"], tick.record["t"]) != (segment_index, number):
         raise ChainBroken(f"expected tick {number}, found {tick.record['t']}", code="tick-order")
     for entry, ciphertext in tick.parts():
         if domains.sha256(domains.CIPHERTEXT, ciphertext).hex() != entry["hash"]:
             raise ChainBroken(f"message of tick {number} was altered", code="ciphertext-altered")
-    return journal.next_head(head, tick.record_bytes)
+    following = journal.next_head(head, tick.record_bytes)
+    journal.check_tick_signature(take_certificate, following, tick.signature)
+    return following
 
 
 @dataclass(frozen=True, slots=True)

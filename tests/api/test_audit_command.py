@@ -130,8 +130,8 @@ def test_on_a_terminal_it_tells_how_far_it_is_and_ctrl_c_leaves_what_was_looked_
     assert running.stdout is not None
     running.stdout.close()
     os.close(ours)
-    # As small as this store is, the signal may find it at its end.
-    assert code in (0, 130)
+    # As small as this store is, the signal may find it at its end, or Python at its own.
+    assert code in (0, 130, -signal.SIGINT)
     if code == 130:
         assert b"Interrupted. Nothing has changed." in seen
     assert run(house)[0] == 0

@@ -1,6 +1,6 @@
 """From the vault to media that may be shown, on one core, against `age -d` of the same bytes.
 
-Ours is what a player's requests run through: each segment read from a vault on disk, its records' chain and signature
+Ours is what a player's requests run through: each segment read from a vault on disk, its records, chain and signatures
 and every ciphertext in it checked, then each track's messages decrypted. The peer decrypts one file of as many clear
 bytes and checks nothing but its own authentication. The clear bytes of both end in memory, and both are held to the
 same core, children included. Beside it: how long one request takes at any point of two hours.

@@ -12,7 +12,6 @@ import pytest
 from evidence_store import playback
 from evidence_store.database.schema import SegmentRow
 from evidence_store.errors import NotFound, Tampered
-from evidence_store.playback import Playback
 from evidence_store.sealing import check
 from evidence_store.sealing import segment as segments
 from evidence_store.sealing.tick import Kind, Message, open_message, place_of, seal_message
@@ -59,19 +58,12 @@ def test_any_segment_in_any_order_is_what_was_recorded(house: House, take: TakeF
 def test_one_flipped_byte_in_the_vault_gives_nothing_out(house: House, take: TakeFolder) -> None:
     path = object_of(house, take, 1)
     data = path.read_bytes()
-    unneeded = inner_signatures(data)
-    flipped = sorted({*range(0, len(data), len(data) // 40), unneeded[0], unneeded[-1], len(data) - 1})
-    for at in flipped:
+    for at in {*range(0, len(data), len(data) // 40), *one_byte_of_each_signature(data)}:
         altered = bytearray(data)
         altered[at] ^= 0x10
         rewrite(path, bytes(altered))
-        afresh = Playback(house.store.book, house.store.authority, house.store.keys)
-        if at in unneeded:
-            # The last signature covers it: what is given out is what was recorded, and the audit finds the rest.
-            assert afresh.media(take.enrolment.hex(), take.take, 1, 0, 0) == sent(1, 0)
-        else:
-            with pytest.raises(Tampered):
-                afresh.media(take.enrolment.hex(), take.take, 1, 0, 0)
+        with pytest.raises(Tampered):
+            media(house, take, 1)
     assert media(house, take, 0) == sent(0, 0)
     with pytest.raises(Tampered):
         house.store.playback.check_take(take.enrolment.hex(), take.take)
@@ -79,24 +71,22 @@ def test_one_flipped_byte_in_the_vault_gives_nothing_out(house: House, take: Tak
     assert media(house, take, 1) == sent(1, 0)
 
 
-def inner_signatures(data: bytes) -> list[int]:
-    """Where the signatures of every tick but the last lie, byte by byte."""
+def one_byte_of_each_signature(data: bytes) -> list[int]:
     _, at = segments.read_header(data)
-    ends = [(each.offset + each.size, len(each.signature)) for each in segments.ticks(data, at)]
-    return [byte for end, length in ends[:-1] for byte in range(end - length, end)]
+    return [each.offset + each.size - 1 for each in segments.ticks(data, at)]
 
 
 def test_a_segment_is_checked_once_for_all_its_tracks_and_forgotten_when_others_need_the_room(
     house: House, take: TakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     walked: list[int] = []
-    walk = check.Chain.follow_segment
+    walk = check.Chain.check_segment
 
-    def count(chain: check.Chain, data: bytes, until: bytes) -> list[segments.Tick]:
+    def count(chain: check.Chain, data: bytes) -> tuple[segments.Header, list[segments.Tick]]:
         walked.append(chain.index + 1)
-        return walk(chain, data, until)
+        return walk(chain, data)
 
-    monkeypatch.setattr(check.Chain, "follow_segment", count)
+    monkeypatch.setattr(check.Chain, "check_segment", count)
     for track in (0, 1, 0):
         assert media(house, take, 1, track) == sent(1, track)
     assert walked == [1]
