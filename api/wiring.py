@@ -38,7 +38,7 @@ from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
 from evidence_store.erasure import Erasure
-from evidence_store.errors import OutOfReach, Tampered, Unavailable
+from evidence_store.errors import Conflict, OutOfReach, Tampered, Unavailable
 from evidence_store.holdings import Holdings
 from evidence_store.intake import Intake
 from evidence_store.kept import KeptVault
@@ -92,11 +92,14 @@ class Store:
     witnessing: Witnessing | None = None
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, starts: bool = False) -> Store:
     """Opens the store, making what a first start lacks. Synchronous; brings the database up to date.
 
-    Raises OutOfReach when the vault or the database does not answer; OSError and InvalidInput for a witness policy that
-    is none.
+    `starts`: the house does, and its settings say which vaults it has from now on. A command that is run with others
+    would make the house forget one of them, and read all of it again.
+
+    Raises OutOfReach when the vault or the database does not answer; Conflict `vaults-differ` for a command with other
+    vaults than the house's; OSError and InvalidInput for a witness policy that is none.
     """
     policy = settings.witness_policy()
     now = datetime.datetime.now(datetime.UTC)
@@ -108,12 +111,18 @@ def open_store(settings: Settings) -> Store:
     database = Database(settings.database_address())
     try:
         database.migrate()
-        vault = KeptVault(Holdings(database, time.time_ns), list(_vaults(settings)))
+        holdings, vaults = Holdings(database, time.time_ns), list(_vaults(settings, starts=starts))
+        if not starts and holdings.known() not in (set(), {each.identity for each in vaults}):
+            raise Conflict(
+                "these settings name other vaults than the house works with: run it with the house's own",
+                code="vaults-differ",
+            )
+        vault = KeptVault(holdings, vaults)
         book = Book(database, Ledger(authority.note_signer()), vault, time.time_ns)
         book.check_remembered()
     except Tampered:
         pass  # logged, and read-only from here on: what is stored can still be looked at and audited
-    except OutOfReach:
+    except (Conflict, OutOfReach):
         database.close()
         raise
     try:
@@ -137,7 +146,7 @@ def ledger_key(settings: Settings) -> str:
     return str(load_or_create(settings.store_folder / "keys", now, settings.tokens()).note_signer().verifier)
 
 
-def _vaults(settings: Settings) -> Iterator[Vault]:
+def _vaults(settings: Settings, *, starts: bool) -> Iterator[Vault]:
     """The first, and the second where there is one."""
     kept, limit = datetime.timedelta(days=settings.s3_locked_days), settings.vault_limit
     if settings.s3_endpoint is None:
@@ -148,7 +157,7 @@ def _vaults(settings: Settings) -> Iterator[Vault]:
         )
         yield ProvenVault(first, kept, limit=limit)
     if settings.second_vault is not None:
-        yield folder_or_absent(settings.second_vault, settings.store_folder / "second-vault", limit)
+        yield folder_or_absent(settings.second_vault, settings.store_folder / "second-vault", limit, starts=starts)
     elif settings.second_s3_endpoint is not None:
         second = Bucket(
             settings.second_s3_endpoint, settings.second_s3_bucket, *settings.second_s3_credentials(),
@@ -190,7 +199,7 @@ def web_settings(settings: Settings, fingerprint: str, ledger_key: str) -> WebSe
 def build_app(settings: Settings) -> FastAPI:
     """The application with its services; what runs beside it begins and ends with its lifespan."""
     secrets = Secrets(settings.run_folder)
-    store = open_store(settings)
+    store = open_store(settings, starts=True)
     book, profile = store.book, settings.room_profile()
     accounts = DatabaseAccounts(book)
     passwords = Passwords()

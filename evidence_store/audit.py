@@ -25,13 +25,15 @@ from evidence_store.custody import Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, SegmentRow, TakeRow
 from evidence_store.erasure import check_erasures
 from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
+from evidence_store.holdings import DAMAGE
 from evidence_store.intake import device_certificates, segment_name, segments_of, take_prefix
-from evidence_store.ledger import custody_log
 from evidence_store.ledger.book import Book
+from evidence_store.ledger.look import LedgerLook
+from evidence_store.ledger.reader import FOUND
 from evidence_store.ledger.witness_audit import audit_witnesses, cosigned_names
 from evidence_store.ledger.witnessing import Witnessing
 from evidence_store.revoking import check_rows, known
-from evidence_store.scrub import DAMAGE, look
+from evidence_store.scrub import look
 from evidence_store.sealed import takes_of
 from evidence_store.sealing import check
 from evidence_store.sealing.manifest import check_ml_dsa
@@ -122,14 +124,15 @@ class Audit:
                 self._oldest = None
                 found = self._step(f"vault {number}", partial(self._vault, reach))
                 yield replace(found, checked_at=self._oldest)
-        yield self._step("ledger", lambda: self._ledger(session))
-        yield self._step("custody", lambda: self._custody(session))
+        with LedgerLook(self._book, session, VERBS, self._entries) as ledger:
+            named = self._named(session, ledger)
+            yield self._step("ledger", partial(self._ledger, ledger))
+            yield self._step("custody", partial(self._custody, ledger))
         yield self._step("erasures", lambda: check_erasures(session))
         yield self._step("checkpoints", lambda: self._checkpoints(session))
         yield self._step("revocations", lambda: self._revocations(session))
         witnesses = partial(audit_witnesses, session, self._book, self._witnessing, self._cosigned)
         yield self._step("witnesses", witnesses)
-        named = self._named(session)
         for enrolment in sorted(named):
             yield self._step(f"numbers {enrolment[:8]}", partial(self._numbers, session, enrolment, named[enrolment]))
         for take in session.scalars(select(TakeRow).order_by(TakeRow.enrolment, TakeRow.n)):
@@ -145,7 +148,7 @@ class Audit:
             return Finding(name, True, work())
         except VidneError as error:
             return Finding(name, False, f"{error} ({error.code})", code=error.code)
-        except (ValueError, TypeError, LookupError) as error:
+        except FOUND as error:
             # A row or an object edited into something that nothing here expects: found, and the audit goes on.
             return Finding(name, False, f"cannot be read: {type(error).__name__} (unreadable)", code="unreadable")
 
@@ -233,11 +236,11 @@ class Audit:
             return "lacking"
         return "gone" if looked.wrong[reach.vault.identity] == "object" else "altered"
 
-    def _custody(self, session: Session) -> str:
-        return f"{custody_log.verify_rows(session, self._entries)} events agree with the ledger"
+    def _custody(self, ledger: LedgerLook) -> str:
+        return f"{ledger.rows()} events agree with the ledger"
 
-    def _ledger(self, session: Session) -> str:
-        found = self._book.ledger.verify_all(session, self._entries)
+    def _ledger(self, ledger: LedgerLook) -> str:
+        found = ledger.tree()
         return f"{found.size} entries, {found.checkpoints} checkpoints, signed up to {found.signed_size}"
 
     def _checkpoints(self, session: Session) -> str:
@@ -250,7 +253,7 @@ class Audit:
         self._revoked = known(self._book.vault, self._authority)
         return check_rows(session, self._revoked)
 
-    def _named(self, session: Session) -> dict[str, set[int]]:
+    def _named(self, session: Session, ledger: LedgerLook) -> dict[str, set[int]]:
         """Every device that database, ledger or vault knows, with every take number that ledger and vault name. On the
         way through the ledger, the stamps' audit is told of what it counts."""
         named: dict[str, set[int]] = {enrolment: set() for enrolment in session.scalars(select(DeviceRow.enrolment))}
@@ -259,7 +262,7 @@ class Audit:
             # One alone, a start or a void number's close, may have been put there just now or before a crash: it is
             # in the vault before the database knows, and nobody has been told that it is there.
             named.setdefault(enrolment, set()).update({int(number)} if count > 1 else ())
-        for logged in custody_log.of_verbs(session, VERBS):
+        for logged in ledger.events():
             self._stamps.note(logged)
             if logged.event.verb not in (Verb.TAKE_STARTED, Verb.TAKE_CLOSED):
                 continue

@@ -38,7 +38,10 @@ def _is_plain(value: Any) -> bool:
     if kind is int:
         return bool(-_LARGEST <= value <= _LARGEST)
     if kind is dict:
-        return all(type(key) is str and key.isascii() and _is_plain(inner) for key, inner in value.items())
+        for key, inner in value.items():
+            if type(key) is not str or not key.isascii() or (type(inner) is not str and not _is_plain(inner)):
+                return False
+        return True
     return (kind is list or kind is tuple) and all(map(_is_plain, value))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import select
@@ -123,12 +123,17 @@ def event_of(verb: Verb, at: int, enrolment: str, interview: InterviewRow | None
 
 def alarm(session: Session, at: int, code: str, room: str | None, details: Record) -> bool:
     """Raises an alarm. False where the same one stands already."""
-    text = canonical(details).decode()
-    same = select(AlarmRow.id).where(AlarmRow.code == code, AlarmRow.details == text, AlarmRow.cleared_at.is_(None))
-    if session.scalars(same).first() is not None:
+    if standing_about(session, code, [details]):
         return False
-    session.add(AlarmRow(at=at, code=code, room=room, details=text))
+    session.add(AlarmRow(at=at, code=code, room=room, details=canonical(details).decode()))
     return True
+
+
+def standing_about(session: Session, code: str, about: Iterable[Record]) -> list[AlarmRow]:
+    """Standing alarms of one code whose details are one of these."""
+    texts = [canonical(details).decode() for details in about]
+    query = select(AlarmRow).where(AlarmRow.code == code, AlarmRow.cleared_at.is_(None), AlarmRow.details.in_(texts))
+    return list(session.scalars(query))
 
 
 def standing(session: Session, code: str | None = None) -> list[AlarmRow]:
@@ -137,12 +142,12 @@ def standing(session: Session, code: str | None = None) -> list[AlarmRow]:
     return list(session.scalars(query if code is None else query.where(AlarmRow.code == code)))
 
 
-def clear(session: Session, at: int, code: str, details: Record) -> None:
-    """What the alarm spoke of is over."""
-    text = canonical(details).decode()
-    for row in standing(session, code):
-        if row.details == text:
-            row.cleared_at = at
+def clear(session: Session, at: int, code: str, details: Record) -> bool:
+    """What the alarm spoke of is over. False where none stood."""
+    found = standing_about(session, code, [details])
+    for row in found:
+        row.cleared_at = at
+    return bool(found)
 
 
 def nanoseconds(value: object, otherwise: int) -> int:

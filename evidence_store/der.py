@@ -17,6 +17,8 @@ INTEGER: Final = 0x02
 OCTETS: Final = 0x04
 NULL: Final = 0x05
 OID: Final = 0x06
+_ARC_BITS: Final = 128
+"""The largest arcs there are: UUIDs (X.667). A larger one costs more to write down than all else in a token."""
 TIME: Final = 0x18
 """GeneralizedTime."""
 SEQUENCE: Final = 0x30
@@ -119,6 +121,8 @@ def oid(element: Element) -> str:
         if fresh and octet == 0x80:
             raise form("an object identifier that is not the shortest")
         value, fresh = value << 7 | octet & 0x7F, octet < 0x80
+        if value >> _ARC_BITS:
+            raise form("an object identifier with an arc that nobody was given")
         if fresh:
             numbers.append(value)
             value = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, exists, func, insert, literal, or_, select
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, literal, or_, select
 from sqlalchemy.orm import Session
 
 from evidence_store.database.schema import VaultKnownRow, VaultLackRow, VaultObjectRow
@@ -18,6 +18,14 @@ from evidence_store.errors import Conflict
 from evidence_store.vault.vault import StoredObject
 
 NEW_VAULT: Final = "vault-new"
+GONE, ALTERED = "object", "object-altered"
+DAMAGE: Final = (GONE, ALTERED)
+"""Codes of what happened to a copy that had been there; every other says why it never came to be."""
+
+# Asked of every object that comes in, and of every event, whose checkpoint is one: laid out once, and of the table.
+_OBJECTS = VaultObjectRow.__table__.c
+_OBJECT = select(_OBJECTS.name, _OBJECTS.size, _OBJECTS.sha256).where(_OBJECTS.name == bindparam("name"))
+_NOTE = insert(VaultObjectRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +60,14 @@ class Holdings:
                     everything = select(literal(vault), VaultObjectRow.name, literal(NEW_VAULT), literal(now))
                     session.execute(insert(VaultLackRow).from_select(columns, everything))
 
+    def known(self) -> set[str]:
+        """The vaults that this house works with, by its last start."""
+        with self._database.reading() as session:
+            return set(session.scalars(select(VaultKnownRow.vault)))
+
     def of(self, name: str) -> StoredObject | None:
         with self._database.reading() as session:
-            row = session.get(VaultObjectRow, name)
-            return None if row is None else _stored(row)
+            return _of(session, name)
 
     def note(self, stored: StoredObject, lacking: Mapping[str, str], held: Collection[str]) -> None:
         """An object that the vaults `held` have acknowledged, and by vault, why the others have not.
@@ -64,21 +76,23 @@ class Holdings:
         """
         now = self._clock()
         with self._database.writing() as session:
-            row = session.get(VaultObjectRow, stored.name)
-            if row is not None and row.sha256 != stored.sha256:
+            known = _of(session, stored.name)
+            if known is not None and known.sha256 != stored.sha256:
                 raise Conflict("another object has this name", code="object-exists")
-            if row is None:
-                session.add(VaultObjectRow(name=stored.name, sha256=stored.sha256, size=stored.size, stored_at=now))
-                session.flush()
-            _held(session, stored.name, held)
+            if known is None:
+                noted = {"name": stored.name, "sha256": stored.sha256, "size": stored.size, "stored_at": now}
+                session.connection().execute(_NOTE, [noted])
+            else:
+                # What nobody knew lacks nowhere. What was damaged is looked at again before it is called whole.
+                _held(session, stored.name, held, but=DAMAGE)
             for vault, why in lacking.items():
                 _lack(session, vault, stored.name, why, now)
 
-    def lack(self, vault: str, name: str, why: str) -> None:
-        """What was found not to be there, or not to be what it was."""
+    def lack(self, vault: str, name: str, why: str, *, damaged: bool = False) -> None:
+        """What was found not to be there, or not to be what it was. `damaged`: that is why, whatever was before."""
         with self._database.writing() as session:
             if session.get(VaultObjectRow, name) is not None:
-                _lack(session, vault, name, why, self._clock())
+                _lack(session, vault, name, why, self._clock(), damaged=damaged)
 
     def held(self, vault: str, name: str) -> None:
         """What was brought there, or found there."""
@@ -133,18 +147,27 @@ class Holdings:
             return count, int(octets or 0)
 
 
+def _of(session: Session, name: str) -> StoredObject | None:
+    row = session.connection().execute(_OBJECT, {"name": name}).one_or_none()
+    return None if row is None else StoredObject(row.name, row.size, row.sha256)
+
+
 def _begins(prefix: str) -> ColumnElement[bool]:
     # Not a range of names: what lies between two texts is for each database's language to say. The table is small.
     return func.substr(VaultLackRow.name, 1, len(prefix)) == prefix
 
 
-def _lack(session: Session, vault: str, name: str, why: str, now: int) -> None:
-    if session.get(VaultLackRow, (vault, name)) is None:
+def _lack(session: Session, vault: str, name: str, why: str, now: int, *, damaged: bool = False) -> None:
+    row = session.get(VaultLackRow, (vault, name))
+    if row is None:
         session.add(VaultLackRow(vault=vault, name=name, why=why, since=now))
+    elif damaged:
+        row.why = why
 
 
-def _held(session: Session, name: str, vaults: Collection[str]) -> None:
-    session.execute(delete(VaultLackRow).where(VaultLackRow.name == name, VaultLackRow.vault.in_(vaults)))
+def _held(session: Session, name: str, vaults: Collection[str], but: Collection[str] = ()) -> None:
+    lacking = VaultLackRow.name == name, VaultLackRow.vault.in_(vaults), VaultLackRow.why.not_in(but)
+    session.execute(delete(VaultLackRow).where(*lacking))
 
 
 def _stored(row: VaultObjectRow) -> StoredObject:

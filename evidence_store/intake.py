@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from evidence_store import domains
 from evidence_store.authority import Authority
-from evidence_store.canonical import canonical
+from evidence_store.canonical import Record, canonical
 from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, SegmentRow, TakeRow
 from evidence_store.deliveries import alarm, custody_of, event_of, media_index, nanoseconds, recorder
@@ -26,6 +26,7 @@ from evidence_store.identifiers import parse_enrolment_id
 from evidence_store.interview import InterviewEvent, InterviewState, advance
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger.book import Book, Entry
+from evidence_store.scrub import lost_of
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import check, journal
 from evidence_store.sealing.keys import take_wrap_info
@@ -39,6 +40,7 @@ log = structlog.get_logger()
 MINUTE_NS = 60 * 10**9
 HEARTBEAT_TYPE = "vidne/heartbeat/1"
 GREATEST_TAKE = 2**32
+_LOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,12 @@ class Intake:
             entry.record(CustodyEvent(Verb.DEVICE_ENROLLED, now, recorder(enrolment.hex()), details=details))
         return issued
 
-    def heartbeat(self, data: bytes) -> None:
-        """What a device says of itself: its highest take number counts even if the take never comes."""
+    def heartbeat(self, data: bytes) -> list[Record]:
+        """What a device says of itself: its highest take number counts even if the take never comes.
+
+        What it is answered: objects that it delivered and of which no copy is good any more (`scrub.lost_of`). It may
+        have them still.
+        """
         record, signatures = journal.decode_envelope(data)
         try:
             enrolment, number = parse_enrolment_id(record["enrolment"]), record["take"]
@@ -105,6 +111,8 @@ class Intake:
             signature = journal.unb64(signatures.get("device", ""))
             certs.check_signature(certificate, domains.HEARTBEAT_SIGNATURE, canonical(record), signature)
             device.n_highest = max(device.n_highest, number)
+        with self._book.reading() as session:
+            return lost_of(session, f"takes/{enrolment}/", _LOST_AT_ONCE)
 
     def _device(self, session: Session, enrolment: str) -> DeviceRow:
         device = session.get(DeviceRow, enrolment)

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final, TypeVar
 import structlog
 
 from evidence_store.errors import ChainBroken, Conflict, NotFound, OutOfReach, Tampered, Unavailable, VidneError
-from evidence_store.holdings import Holdings
+from evidence_store.holdings import ALTERED, Holdings
 from evidence_store.vault.reach import LONG_PATIENCE_S, Reach, reached
 from evidence_store.vault.vault import ListedObject, StoredObject, Vault, check_name, part_of
 
@@ -72,7 +72,9 @@ class KeptVault:
             except (Conflict, Unavailable) as error:
                 if isinstance(error, Conflict) and self._is_contradicted(reach, name):
                     raise
-                failed[reach.vault.identity] = error
+                damaged = isinstance(error, Conflict) and known == stored
+                if not damaged or not self._mended(reach, stored, data):
+                    failed[reach.vault.identity] = error
         if len(failed) == len(self.vaults):
             # Trying again is worth it where one of them only could not.
             raise min(failed.values(), key=lambda error: isinstance(error, Conflict))
@@ -88,6 +90,17 @@ class KeptVault:
             return self.contradicts(name, reach.ask(lambda vault: vault.get(name)))
         except (NotFound, OutOfReach):
             return False
+
+    def _mended(self, reach: Reach, stored: StoredObject, data: bytes) -> bool:
+        """Whether a damaged copy is now what was acknowledged, which came in again."""
+        # Before it is mended, so that whoever brings things looks at it and enters it into custody.
+        self.holdings.lack(reach.vault.identity, stored.name, ALTERED, damaged=True)
+        try:
+            reach.ask(lambda vault: vault.mend(stored.name, data), LONG_PATIENCE_S)
+        except (Conflict, Unavailable) as error:
+            log.error("object_not_mended", vault=reach.vault.identity, code=error.code)
+            return False
+        return True
 
     def mend(self, name: str, data: bytes) -> StoredObject:
         """In every vault. Raises Conflict `object-exists` for bytes that are not those that were acknowledged."""

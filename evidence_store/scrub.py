@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from evidence_store.canonical import Record, parse
 from evidence_store.custody import Actor, CustodyEvent, Verb
-from evidence_store.database.schema import InterviewRow, ScrubRow, TakeRow
-from evidence_store.deliveries import alarm, case_of, clear, standing
+from evidence_store.database.schema import AlarmRow, InterviewRow, ScrubRow, TakeRow
+from evidence_store.deliveries import alarm, case_of, clear, standing, standing_about
 from evidence_store.errors import ChainBroken, NotFound, OutOfReach, VidneError
+from evidence_store.holdings import ALTERED, DAMAGE, GONE
 from evidence_store.identifiers import InterviewId, utc_text
 from evidence_store.kept import KeptVault
 from evidence_store.ledger.book import Book
@@ -32,9 +33,6 @@ LOST: Final = "object-lost"
 LONGEST_PAUSE_NS: Final = 3600 * 10**9
 _PORTION_OCTETS: Final = 32 * 1024 * 1024
 _PORTION_OBJECTS: Final = 64
-_GONE, _ALTERED = "object", "object-altered"
-DAMAGE: Final = (_GONE, _ALTERED)
-"""Codes of what happened to a copy that had been there; every other says why it never came to be."""
 
 Place = tuple[str, str]
 """An object's name and a vault: how far bringing is."""
@@ -113,8 +111,9 @@ class Scrub:
             else:
                 done = lack.vault not in looked.away and lack.vault not in looked.wrong
                 if done:
+                    # In this order: cut off in between, it is looked at again.
+                    self._found_again(lack.stored, lack.vault, lack.why)
                     holdings.held(lack.vault, lack.stored.name)
-                    self._found_again(lack.stored)
             brought, failed = brought + done, failed + (not done)
         self._tell()
         last = (lacks[-1].stored.name, lacks[-1].vault) if len(lacks) == limit else None
@@ -123,7 +122,7 @@ class Scrub:
     def _make_good(self, looked: Looked, identity: str, *, was_there: bool) -> bool:
         """Whether that copy is good now. What had been there, or lies there damaged, goes into custody."""
         why, name = looked.wrong[identity], looked.stored.name
-        if why == _ALTERED and self._contradicts(name, identity):
+        if why == ALTERED and self._contradicts(name, identity):
             return False  # evidence of its own: it stays as it lies, and the ledger takes no more entries
         if looked.data is None:
             self._lose(looked.stored, identity, why)
@@ -137,10 +136,10 @@ class Scrub:
             self._vault.holdings.lack(identity, name, why)
             return False
         self._vault.holdings.held(identity, name)
-        if was_there or why == _ALTERED:
-            with self._book.writing() as entry:
+        with self._book.writing() as entry:
+            found_again = clear(entry.session, self._book.clock(), LOST, _about(looked.stored))
+            if was_there or why == ALTERED or found_again:
                 entry.record(self._event(entry.session, Verb.VAULT_OBJECT_MENDED, looked.stored, identity, why))
-                clear(entry.session, self._book.clock(), LOST, _about(looked.stored))
         return True
 
     def _contradicts(self, name: str, identity: str) -> bool:
@@ -150,14 +149,16 @@ class Scrub:
             return False
         return self._vault.contradicts(name, other)
 
-    def _found_again(self, stored: StoredObject) -> None:
-        """Somebody put a good copy where there was none."""
-        with self._book.database.writing() as session:
-            clear(session, self._book.clock(), LOST, _about(stored))
+    def _found_again(self, stored: StoredObject, identity: str, why: str) -> None:
+        """Its recorder delivered it again, or somebody put a good copy where there was none."""
+        with self._book.writing() as entry:
+            if clear(entry.session, self._book.clock(), LOST, _about(stored)) or why in DAMAGE:
+                entry.record(self._event(entry.session, Verb.VAULT_OBJECT_MENDED, stored, identity, why))
 
     def _lose(self, stored: StoredObject, identity: str, why: str) -> None:
         """No copy is good: once into custody, and an alarm that stays."""
-        self._vault.holdings.lack(identity, stored.name, why)
+        # It had been somewhere, even if never here.
+        self._vault.holdings.lack(identity, stored.name, why, damaged=True)
         with self._book.writing() as entry:
             if alarm(entry.session, self._book.clock(), LOST, None, _about(stored)):
                 entry.record(self._event(entry.session, Verb.VAULT_OBJECT_LOST, stored, identity, why))
@@ -223,7 +224,9 @@ class Scrub:
             if row.ended_at is not None:
                 return Progress(0, ended=True)
             reached_name = row.reached
-        portion = _portion(self._vault.holdings.after(reached_name, _PORTION_OBJECTS))
+            portion = _portion(self._vault.holdings.after(reached_name, _PORTION_OBJECTS))
+            said_lost = standing_about(session, LOST, map(_about, portion))
+            lost_before = {parse(each.details.encode())["object"] for each in said_lost}
         copies, octets, mended, lost, unread = 0, 0, 0, 0, 0
         for stored in portion:
             looked = look(self._vault.reaches, stored)
@@ -231,11 +234,13 @@ class Scrub:
             octets += stored.size * (len(self._vault.vaults) - len(looked.away))
             copies += len(self._vault.vaults) - len(looked.away)
             unread += len(looked.away)
+            if stored.name in lost_before and looked.data is not None and not looked.wrong:
+                self._found_again(stored, self._vault.identities[0], GONE)
             lost += bool(looked.wrong) and looked.data is None and not looked.away
             for identity, why in looked.wrong.items():
                 if looked.data is not None or not looked.away:
                     # One that was never brought there is not damaged, and not mended.
-                    was_there = why == _ALTERED or lacking.get(identity, _GONE) in DAMAGE
+                    was_there = why == ALTERED or lacking.get(identity, GONE) in DAMAGE
                     mended += self._make_good(looked, identity, was_there=was_there) and was_there
         with self._book.writing() as entry:
             row = entry.session.get_one(ScrubRow, number)
@@ -248,6 +253,16 @@ class Scrub:
                     row.ended_at = self._book.clock()
                     entry.record(_result(row, self._vault))
         return Progress(octets, ended=not portion)
+
+
+def lost_of(session: Session, prefix: str, limit: int) -> list[Record]:
+    """Some of the objects under a name of which no copy is good: `object`, and `sha256` (hex) as it was acknowledged.
+
+    Each time others of them, where there are more: those that nobody has any more must not hide the rest.
+    """
+    named = AlarmRow.details.contains(f'"object":"{prefix}', autoescape=True)
+    query = select(AlarmRow.details).where(AlarmRow.code == LOST, AlarmRow.cleared_at.is_(None), named)
+    return [parse(details.encode()) for details in session.scalars(query.order_by(func.random()).limit(limit))]
 
 
 def _about(stored: StoredObject) -> Record:

@@ -80,3 +80,15 @@ def failing(
 def alarms_of(cameras: Iterable[Seen]) -> list[str]:
     """Codes of what cameras lack, each once."""
     return sorted({code for seen in cameras if (code := seen.lost()) is not None})
+
+
+class Standing:
+    """Since when each alarm stands, as far as anybody has looked: once a second, and whenever somebody asks."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, int] = {}
+
+    def seen(self, codes: Iterable[str], utc_ns: int) -> dict[str, int]:
+        """What stands now, by code, since when (nanoseconds UTC). What is over begins anew when it comes again."""
+        self._since = {code: self._since.get(code, utc_ns) for code in codes}
+        return self._since

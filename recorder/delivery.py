@@ -25,6 +25,7 @@ import structlog
 from evidence_store.errors import InvalidInput, KeysOutOfReach, NoSpace, Tampered
 from evidence_store.sealing import segment
 from recorder.key_pool import Send
+from recorder.lost import lost
 from recorder.spool import Spool, TakeFolder
 
 log = structlog.get_logger()
@@ -110,6 +111,7 @@ class Delivery:
         self._news = asyncio.Event()
         self._tested: set[Path] = set()
         self._done: set[Path] = set()
+        self._others: set[Path] = set()
         self.state = DeliveryState()
 
     def poke(self) -> None:
@@ -125,7 +127,8 @@ class Delivery:
                 if time.monotonic() >= next_heartbeat or told != self._spool.highest_take():
                     highest = self._spool.highest_take()
                     if (heartbeat := await self._signed_heartbeat()) is not None:
-                        await self._send("POST", "heartbeats", heartbeat)
+                        answer = await self._send("POST", "heartbeats", heartbeat)
+                        await asyncio.to_thread(self._deliver_again, answer)
                     next_heartbeat, told = time.monotonic() + HEARTBEAT_SECONDS, highest
                 delivered, refused = await self._round()
                 if refused is None:
@@ -168,6 +171,29 @@ class Delivery:
             return None
         self.state.device_key_away = False
         return heartbeat
+
+    def _deliver_again(self, answer: httpx.Response) -> None:
+        """What the store had acknowledged and has lost, where this spool still has it as it was. Raises OSError."""
+        try:
+            named = lost(answer.json())
+        except (ValueError, InvalidInput):
+            log.error("heartbeat_answer_not_understood")
+            return
+        takes = {(take.enrolment.hex(), take.take): take for take in self._spool.takes()} if named else {}
+        for each in named:
+            take = takes.get((each.enrolment, each.take))
+            if take is None or not take.acknowledged(item := take.path / each.file) or not item.exists():
+                continue
+            if item in self._others:
+                continue
+            if _read(item)[1] != each.sha256:
+                # Looked at once: what is another now stays so, and this disk has a recording to take.
+                self._others.add(item)
+                log.error("lost_object_is_another_here", take=take.take, file=each.file)
+                continue
+            take.deliver_again(item)
+            self._done.discard(take.path)
+            log.warning("object_is_delivered_again", take=take.take, file=each.file)
 
     async def _run_errands(self) -> None:
         """One that the store refuses holds up neither the others nor any take. Raises what says it is not there."""

@@ -18,7 +18,7 @@ import structlog
 from evidence_store.canonical import Record
 from evidence_store.errors import InvalidInput, NoSpace, Unavailable
 from recorder.cameras import Cameras
-from recorder.checks import alarms_of
+from recorder.checks import Standing, alarms_of
 from recorder.cutter import Cutter
 from recorder.delivery import Delivery
 from recorder.device import Device
@@ -95,6 +95,7 @@ class RecorderNode:
         self._disk_trouble: str | None = None
         self._wanted: Order | None = None
         self._recovery = Recovery()
+        self._standing = Standing()
         self._mending = asyncio.Lock()
         self._cutting = asyncio.Lock()
         """Held while the tracks are cut one after the other: no take begins or ends halfway through."""
@@ -149,6 +150,7 @@ class RecorderNode:
                 self.readiness.free = 0
                 log.error("spool_does_not_answer", errno=error.errno)
             await self._known.keep()
+            self._standing.seen(self.alarms(time.monotonic_ns()), time.time_ns())
 
     async def _mend(self) -> None:
         if self.state is not State.IDLE:
@@ -381,7 +383,8 @@ class RecorderNode:
         minutes = self.readiness.minutes_left()
         durable_age = None if self._durable is None else (now - self._durable.monotonic_ns) / 1e9
         return {
-            "alarms": self.alarms(now),
+            "alarms": (alarms := self.alarms(now)),
+            "alarms_since": {code: str(at) for code, at in self._standing.seen(alarms, time.time_ns()).items()},
             "cameras": [
                 self.cameras.meters[camera.id].describe(now, self._cutter.described.get(camera.video or "", {}))
                 | {"known": self._known.describe(camera.id)}

@@ -92,6 +92,10 @@ class TakeFolder:
         """The store has it. Lost in a crash, the object is delivered again, which is harmless."""
         item.with_name(item.name + ".ack").touch(mode=0o600)
 
+    def deliver_again(self, item: Path) -> None:
+        """The store had it and has lost it."""
+        item.with_name(item.name + ".ack").unlink(missing_ok=True)
+
 
 class SegmentFile:
     """A spool file that grows by whole frames. A frame that does not fit leaves no trace."""

@@ -64,7 +64,7 @@ def revoke(
 
 def _store(data: Data) -> Store:
     from api.wiring import open_store
-    from evidence_store.errors import OutOfReach
+    from evidence_store.errors import Conflict, OutOfReach
 
     settings = settled(data=data)
     if not (settings.store_folder / "keys" / "root.pem").exists():
@@ -74,4 +74,7 @@ def _store(data: Data) -> Store:
         return open_store(settings)
     except OutOfReach as error:
         typer.echo(f"The vault cannot be reached: {error}. Nothing was changed.", err=True)
+        raise typer.Exit(2) from None
+    except Conflict as error:
+        typer.echo(f"{error}. Nothing was changed.", err=True)
         raise typer.Exit(2) from None

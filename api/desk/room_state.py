@@ -32,6 +32,8 @@ def room_state(
         for each in described.get("observed", ())
     ]
     said = {each["code"] for each in described["checks"]} | {alarm.code for alarm in observed}
+    since = described["alarms_since"]
+    own = [Alarm(code, moment(int(since[code]))) for code in described["alarms"] if code not in said]
     return RoomState(
         room=described["room"],
         lamp=lamp,
@@ -42,7 +44,7 @@ def room_state(
         recording_age=described["durable_age"],
         cameras=tuple(_camera(each, profile) for each in described["cameras"]),
         viewers=tuple(viewers),
-        alarms=(*(Alarm(code, now) for code in described["alarms"] if code not in said), *observed),
+        alarms=(*own, *observed),
         checks=tuple(Alarm(each["code"], now, _label(each["camera"], profile)) for each in described["checks"]),
         spool_free=described["spool_free"],
         spool_minutes=described["spool_minutes"],

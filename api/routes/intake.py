@@ -69,8 +69,8 @@ def intake_router(
 
     @router.post("/heartbeats")
     async def heartbeat(request: Request) -> Response:
-        await run_in_threadpool(intake.heartbeat, await delivered(request))
-        return JSONResponse({"ok": True})
+        lost = await run_in_threadpool(intake.heartbeat, await delivered(request))
+        return JSONResponse({"ok": True, "lost": lost})
 
     @router.post("/keys/{enrolment}")
     async def keys(request: Request, enrolment: Enrolment) -> Response:

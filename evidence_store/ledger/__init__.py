@@ -7,6 +7,8 @@ proof           one entry's proof as a file (C2SP tlog-proof)               pure
 ledger          the tree in the database: append, sign, prove, check
 custody_log     custody events as rows and ledger entries, in one transaction
 rebuild         the whole tree from its entries, against all that is stored
+reader          a large one read so by a process of its own
+look            what an audit looks at of it, by that process or without it
 book            where custody is written: transaction, checkpoint, vault
 witness         the rule of a witness, and its request (C2SP tlog-witness)  pure
 witness_memory  a witness at work: its key and its memory in a folder

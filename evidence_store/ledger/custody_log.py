@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,7 @@ _MEMBERS = (
     _EVENT.id, _EVENT.verb, _EVENT.at, _EVENT.actor_kind, _EVENT.actor_id, _EVENT.actor_name, _EVENT.actor_role,
     _EVENT.interview_id, _EVENT.case_number, _EVENT.reason, _EVENT.details,
 )  # fmt: skip
+_ENTER = insert(CustodyEventRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def record_all(session: Session, ledger: Ledger, events: Sequence[CustodyEvent])
     rows = [_row(index, event) for index, event in zip(indices, events, strict=True)]
     try:
         if rows:
-            session.execute(insert(CustodyEventRow), rows)
+            session.connection().execute(_ENTER, rows)
     except IntegrityError as error:
         raise Conflict("an event with this id is there already", code="event-exists") from error
     return indices
@@ -65,47 +67,80 @@ def of_interview(session: Session, interview: InterviewId) -> list[LoggedEvent]:
     return [_logged(row) for row in session.scalars(query.order_by(CustodyEventRow.ledger_position))]
 
 
-def of_verbs(session: Session, verbs: Iterable[Verb]) -> Iterator[LoggedEvent]:
-    """Every event of these verbs, by what the ledger's bodies say: rows may have been edited. What is no event any more
-    is passed over: `verify_rows` finds it. Not checked beyond their form, for there may be millions."""
-    marks = re.compile(b"|".join(re.escape(f'"verb":"{verb.value}"'.encode()) for verb in verbs))
-    start = 0
+def of_verbs(session: Session, verbs: Iterable[Verb], start: int = 0) -> Iterator[LoggedEvent]:
+    """Every event of these verbs from `start` on, by what the ledger's bodies say: rows may have been edited. What is
+    no event any more is passed over: `verify_rows` finds it. Not checked beyond their form, for there may be millions.
+    """
+    wanted = bodies_of(verbs)
     while True:
         query = select(_ENTRY.position, _ENTRY.body).where(_ENTRY.position >= start).order_by(_ENTRY.position)
         rows = session.execute(query.limit(_SCAN)).all()
         if not rows:
             return
-        for index, body in rows:
-            if body is not None and marks.search(body):
-                with contextlib.suppress(InvalidInput):
-                    yield LoggedEvent(index, entered(body))
+        yield from read(wanted(rows))
         start = rows[-1][0] + 1
 
 
-def verify_rows(session: Session, told: Callable[[int], None] = lambda done: None) -> int:
+def entries(session: Session) -> int:
+    """How many there are, by the highest."""
+    return (session.scalar(select(func.max(_ENTRY.position))) or 0) + 1
+
+
+def bodies_of(verbs: Iterable[Verb]) -> Callable[[Iterable[Sequence[Any]]], list[tuple[int, bytes]]]:
+    """Picks the entries of these verbs, and perhaps a few others, out of rows that begin with position and body."""
+    marks = re.compile(b"|".join(re.escape(f'"verb":"{verb.value}"'.encode()) for verb in verbs))
+    return lambda rows: [(row[0], row[1]) for row in rows if row[1] is not None and marks.search(row[1])]
+
+
+def read(bodies: Iterable[tuple[int, bytes]]) -> Iterator[LoggedEvent]:
+    """As `entered`, without what is no event."""
+    for index, body in bodies:
+        with contextlib.suppress(InvalidInput):
+            yield LoggedEvent(index, entered(body))
+
+
+def verify_rows(
+    session: Session,
+    told: Callable[[int], None] = lambda done: None,
+    met: Callable[[Sequence[Sequence[Any]]], None] = lambda rows: None,
+) -> int:
     """Checks that rows and ledger bodies are one to one and say the same; returns how many there are.
 
     To be run with `Ledger.verify_all`, which vouches for the bodies. Raises ChainBroken `custody-row-missing`,
-    `custody-row-altered`, `custody-row-unproven` (a row whose ledger body is erased or was never there).
-    `told`: called with how many entries are done, now and then.
+    `custody-row-altered`, `custody-row-unproven` (a row whose ledger body is erased or was never there), once it has
+    been through all of them. `told`: called with how many entries are done, now and then. `met`: with all rows, in
+    portions; each begins with an entry's position and body.
     """
-    joined = select(_ENTRY.position, _ENTRY.body, _EVENT.ledger_position, *_MEMBERS).outerjoin_from(
-        LedgerEntryRow.__table__, CustodyEventRow.__table__, _EVENT.ledger_position == _ENTRY.position
+    # Begun at the same place on both sides: PostgreSQL would go through one of them from its beginning each time.
+    same = (_EVENT.ledger_position == _ENTRY.position) & (_EVENT.ledger_position >= bindparam("start"))
+    joined = (
+        select(_ENTRY.position, _ENTRY.body, _EVENT.ledger_position, *_MEMBERS)
+        .outerjoin_from(LedgerEntryRow.__table__, CustodyEventRow.__table__, same)
+        .where(_ENTRY.position >= bindparam("start"))
+        .order_by(_ENTRY.position)
+        .limit(_SCAN)
     )
-    checked, start = 0, 0
+    checked, start, wrong = 0, 0, list[Exception]()
     while True:
-        query = joined.where(_ENTRY.position >= start).order_by(_ENTRY.position).limit(_SCAN)
-        rows = session.execute(query).all()
+        rows = session.execute(joined, {"start": start}).all()
         if not rows:
             break
+        met(rows)
         for index, body, found, *values in rows:
             # Nearly always the same; what is not is looked at again, slowly, for what to say of it.
             if body is not None and found is not None and body == _body_of(*values):
                 checked += 1
-            else:
-                checked += _check_row(index, body, None if found is None else session.get_one(CustodyEventRow, index))
+            elif not wrong:
+                try:
+                    checked += _check_row(
+                        index, body, None if found is None else session.get_one(CustodyEventRow, index)
+                    )
+                except (ChainBroken, ValueError, TypeError, LookupError) as error:
+                    wrong.append(error)
         start = rows[-1][0] + 1
         told(start)
+    if wrong:
+        raise wrong[0]
     # Foreign keys hold only while a database enforces them: a file edited elsewhere may know none.
     # Not `NOT IN`: PostgreSQL goes through all entries for each row then.
     entered_as = select(_ENTRY.position).where(_ENTRY.position == CustodyEventRow.ledger_position)

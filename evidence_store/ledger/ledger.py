@@ -1,8 +1,8 @@
 """The ledger in the database: append, sign, prove, check. Format: docs/formats/ledger.md.
 
 A leaf commits to nonce ‖ body, so that a body can be erased while every proof goes on standing. Appends are one at a
-time: the head row is locked from the first read to the commit (SQLite: the whole database, by `BEGIN IMMEDIATE`).
-A transaction that dies leaves nothing; there is no half an append to recover from.
+time: who writes keeps all others waiting from the first read to the commit (`Database.writing`), and a head that moved
+all the same takes no append. A transaction that dies leaves nothing; there is no half an append to recover from.
 
 What a signature does not cover yet, an administrator can rewrite: sign often, and give the checkpoint to others.
 Keeping the note in the vault and with witnesses is the caller's work.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, union_all, update
 from sqlalchemy.orm import Session
 
 from evidence_store.database.schema import LedgerCheckpointRow, LedgerEntryRow, LedgerHeadRow, LedgerNodeRow
@@ -23,10 +23,10 @@ from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound,
 from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner, NoteVerifier
 from evidence_store.ledger.proof import NONCE_SIZE, Proof, leaf_data
-from evidence_store.ledger.rebuild import LedgerReport, Rebuild, portions
+from evidence_store.ledger.rebuild import LedgerReport, Rebuild, Signatures, portions
 
 MAX_BODY: Final = 1024 * 1024
-_FETCH: Final = 400
+_FETCH: Final = 256
 _TREE: Final = "vidne-ledger-tree"
 
 # What every entry asks, laid out once and of tables, not of objects: putting a question together costs more than
@@ -34,13 +34,24 @@ _TREE: Final = "vidne-ledger-tree"
 _ENTRIES, _NODES = LedgerEntryRow.__table__, LedgerNodeRow.__table__
 _HEADS, _NOTES = LedgerHeadRow.__table__, LedgerCheckpointRow.__table__
 _HEAD = select(_HEADS.c.size, _HEADS.c.root).where(_HEADS.c.id == 1)
-_HEAD_LOCKED = _HEAD.with_for_update()
-_LAST_ENTRY = select(func.max(_ENTRIES.c.position))
+_LAST_ENTRY = select(func.max(_ENTRIES.c.position).label("last"))
 _NEWEST_NOTE = select(_NOTES.c.note).order_by(_NOTES.c.size.desc()).limit(1)
-_LEAVES = select(_ENTRIES.c.position, _ENTRIES.c.leaf).where(
-    _ENTRIES.c.position.in_(bindparam("wanted", expanding=True))
+# In one question: over a network each costs the way there and back.
+_STATE = select(_HEADS.c.size, _HEADS.c.root, _LAST_ENTRY.scalar_subquery(), _NEWEST_NOTE.scalar_subquery()).where(
+    _HEADS.c.id == 1
 )
-_HASHES = select(_NODES.c.coordinate, _NODES.c.hash).where(_NODES.c.coordinate.in_(bindparam("wanted", expanding=True)))
+# Leaves and inner nodes in one question too.
+_PARTS = union_all(
+    select(_ENTRIES.c.position, _ENTRIES.c.leaf, literal_column("0")).where(
+        _ENTRIES.c.position.in_(bindparam("leaves", expanding=True))
+    ),
+    select(_NODES.c.coordinate, _NODES.c.hash, literal_column("1")).where(
+        _NODES.c.coordinate.in_(bindparam("inner", expanding=True))
+    ),
+)
+_ENTRY = select(_ENTRIES.c.position, _ENTRIES.c.leaf, _ENTRIES.c.nonce, _ENTRIES.c.body).where(
+    _ENTRIES.c.position == bindparam("index")
+)
 _ENTER, _KEEP_NODES, _SIGN = insert(LedgerEntryRow), insert(LedgerNodeRow), insert(LedgerCheckpointRow)
 # Names the size it grows from: should a database let two appends in, the second changes no row.
 _GROW = (
@@ -200,10 +211,10 @@ class Ledger:
 
     def entry(self, session: Session, index: int) -> Entry:
         """Raises NotFound `ledger-entry`."""
-        row = session.get(LedgerEntryRow, index)
+        row = session.connection().execute(_ENTRY, {"index": index}).one_or_none()
         if row is None:
             raise NotFound("no such ledger entry", code="ledger-entry")
-        return Entry(row.position, row.leaf, row.nonce, row.body)
+        return Entry(*row)
 
     def entries(self, session: Session, start: int = 0) -> Iterator[Entry]:
         """Every entry from `start` on, in order, read in portions: a missing one shows as a jump of the index."""
@@ -231,13 +242,18 @@ class Ledger:
         Raises ChainBroken (codes `ledger-…`) or SignatureInvalid, at the first that is wrong. `told`: called with how
         many entries are done, now and then.
         """
-        return Rebuild(session, self._signer or self.verifier, told).run()
+        rebuild = Rebuild(session)
+        with self.signatures() as signatures:
+            for signed in rebuild.signed():
+                signatures.check(signed)
+                told(rebuild.size)
+        return rebuild.ends()
 
-    def _head(self, session: Session, *, lock: bool = False) -> Row[Any, Any]:
-        head = session.connection().execute(_HEAD_LOCKED if lock else _HEAD).one_or_none()
-        if head is None:
-            raise ChainBroken("the ledger's head is missing", code="ledger-head-wrong")
-        return head
+    def signatures(self) -> Signatures:
+        return Signatures(self._signer or self.verifier)
+
+    def _head(self, session: Session) -> Any:
+        return _there(session.connection().execute(_HEAD).one_or_none())
 
     def _root_at(self, session: Session, size: int) -> bytes:
         return merkle.root(size, merkle.reader(_fetch(session, merkle.frontier(size))))
@@ -260,11 +276,10 @@ class Ledger:
         known = session.info.get(_TREE)
         if known is not None and known[0] is transaction:
             return cast("_Tree", known[1])
-        head = self._head(session, lock=True)
-        last = session.connection().execute(_LAST_ENTRY).scalar()
+        head = _there(session.connection().execute(_STATE).one_or_none())
+        last, note = head[2], head[3]
         if head.size != (0 if last is None else last + 1):
             raise ChainBroken("the ledger's head is not that of its entries", code="ledger-head-wrong")
-        note = self.latest_checkpoint(session)
         signed = None if note is None else self._open(note)
         if signed is not None and signed.size > head.size:
             raise ChainBroken("the ledger is smaller than it has been", code="ledger-rolled-back")
@@ -285,15 +300,31 @@ class Ledger:
         return tree
 
 
+def _there(head: Any) -> Any:
+    """A row, of whichever columns."""
+    if head is None:
+        raise ChainBroken("the ledger's head is missing", code="ledger-head-wrong")
+    return head
+
+
 def _fetch(session: Session, wanted: Sequence[merkle.Coordinate]) -> dict[merkle.Coordinate, bytes]:
     """The nodes that are there of those asked for, in as few queries as it takes."""
     found: dict[merkle.Coordinate, bytes] = {}
     leaves = [position for level, position in wanted if level == 0]
-    for portion in (leaves[k : k + _FETCH] for k in range(0, len(leaves), _FETCH)):
-        rows = session.connection().execute(_LEAVES, {"wanted": portion})
-        found |= {(0, position): merkle.leaf_hash(leaf) for position, leaf in rows}
     keys = {merkle.node_key(level, position): (level, position) for level, position in wanted if level}
-    for some in (list(keys)[k : k + _FETCH] for k in range(0, len(keys), _FETCH)):
-        nodes = session.connection().execute(_HASHES, {"wanted": some})
-        found |= {keys[key]: value for key, value in nodes}
+    inner = list(keys)
+    for k in range(0, max(len(leaves), len(inner)), _FETCH):
+        asked = {"leaves": _padded(leaves[k : k + _FETCH]), "inner": _padded(inner[k : k + _FETCH])}
+        for key, value, kind in session.connection().execute(_PARTS, asked):
+            if key < 0:
+                continue  # the padding's, which is no place: somebody's own, for the audit to find
+            if kind:
+                found[keys[key]] = value
+            else:
+                found[0, key] = merkle.leaf_hash(value)
     return found
+
+
+def _padded(wanted: list[int]) -> list[int]:
+    """To one of few lengths, so that databases meet the same question again and need not think how to answer it."""
+    return wanted + [-1] * (max(4, 1 << (len(wanted) - 1).bit_length()) - len(wanted))

@@ -1,14 +1,15 @@
 """Rebuilds a whole ledger from its entries, and holds everything that is stored of it against that.
 
-For millions of entries: rows are read in portions and never all held, and what a portion's checkpoints say is checked
-on the other processors while the next one is hashed (signing and verifying let other threads run).
+For millions of entries: rows are read in portions and never all held. A large ledger is read by a process of its own
+(`reader.py`): here, Python hashes and reads on one processor while the others check signatures, and each keeps the
+other waiting.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -28,7 +29,7 @@ _LEFT_OPEN: Final = 2
 """Portions whose checkpoints may wait to be checked: beyond that, hashing waits for them."""
 
 _Entry = Row[int, bytes, bytes | None, bytes | None]
-_Signed = tuple[int, bytes, bytes]
+Signed = tuple[int, bytes, bytes]
 """Of a checkpoint: its size, its note as stored, and the root that the rebuilt tree has there."""
 
 
@@ -58,45 +59,24 @@ def portions(session: Session, start: int = 0, size: int = PORTION) -> Iterator[
 
 
 class Rebuild:
-    """One check of one ledger. `key`: with a NoteSigner, a note that is byte for byte what it would sign is known to be
-    signed (Ed25519 signs the same text with the same bytes, RFC 8032), at a third of what verifying costs; any other
-    note is verified as ever. Nothing that is signed here leaves this class. `told`: called with how many entries are
-    done, now and then.
-    """
+    """One pass over one ledger: `signed` to its end, then `ends`. Both raise ChainBroken (codes `ledger-…`) at the
+    first thing that is wrong. What the checkpoints sign is for `Signatures` to check."""
 
-    def __init__(self, session: Session, key: NoteSigner | NoteVerifier, told: Callable[[int], None]) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._signer = key if isinstance(key, NoteSigner) else None
-        self._verifier = key.verifier if isinstance(key, NoteSigner) else key
-        self._told = told
-        self._size = self._erased = self._inner = self._checkpoints = 0
+        self.size = self._erased = self._inner = 0
         # The complete subtrees at the right edge, largest first: level and hash.
         self._edge: list[tuple[int, bytes]] = []
 
-    def run(self) -> LedgerReport:
-        """Raises ChainBroken (codes `ledger-…`) or SignatureInvalid, at the first that is wrong."""
-        waiting: list[Future[None]] = []
-        with ThreadPoolExecutor(os.cpu_count() or 1, "vidne-checkpoints") as pool:
-            try:
-                self._check_signed(self._of_size(range(1), {0: EMPTY_ROOT}))
-                for portion in portions(self._session):
-                    signed = self._portion(portion)
-                    half = len(signed) // 2
-                    for part in (signed[:half], signed[half:]):
-                        waiting.append(pool.submit(self._check_signed, part))
-                    while len(waiting) > 2 * _LEFT_OPEN:
-                        waiting.pop(0).result()
-                    self._told(self._size)
-                for each in waiting:
-                    each.result()
-            finally:
-                for each in waiting:
-                    each.cancel()
-        return self._ends()
+    def signed(self) -> Iterator[list[Signed]]:
+        """What the checkpoints of each portion have to say, as soon as its entries and nodes were found right."""
+        yield [(0, note, EMPTY_ROOT) for note in self._notes(range(1)).values()]
+        for portion in portions(self._session):
+            yield self._portion(portion)
 
-    def _portion(self, portion: Sequence[_Entry]) -> list[_Signed]:
+    def _portion(self, portion: Sequence[_Entry]) -> list[Signed]:
         """Hashes it and compares nodes; returns what its checkpoints have to say."""
-        sha256, edge, first = hashlib.sha256, self._edge, self._size
+        sha256, edge, first = hashlib.sha256, self._edge, self.size
         notes = self._notes(range(first + 1, first + len(portion) + 1))
         inner: dict[int, bytes] = {}
         roots: dict[int, bytes] = {}
@@ -118,7 +98,7 @@ class Rebuild:
                 for _, left in edge[-2::-1]:
                     root = sha256(b"\x01" + left + root).digest()
                 roots[index + 1] = root
-        self._size += len(portion)
+        self.size += len(portion)
         self._inner += len(inner)
         self._compare(inner)
         return [(size, notes[size], root) for size, root in roots.items()]
@@ -142,21 +122,7 @@ class Rebuild:
         between = select(row.size, row.note).where(row.size >= sizes.start, row.size < sizes.stop)
         return dict(self._session.execute(between).all())
 
-    def _of_size(self, sizes: range, roots: dict[int, bytes]) -> list[_Signed]:
-        return [(size, note, roots[size]) for size, note in self._notes(sizes).items()]
-
-    def _check_signed(self, signed: Sequence[_Signed]) -> None:
-        """Touches no session: it runs on another thread."""
-        for size, note, root in signed:
-            if self._signer is not None:
-                text = Checkpoint(self._verifier.name, size, root).text()
-                if note == f"{text}\n{self._signer.sign(text).line()}".encode():
-                    continue
-            opened = Checkpoint.open(note, self._verifier)
-            if (opened.size, opened.root) != (size, root):
-                raise ChainBroken(f"the checkpoint at {size} signs another tree", code="ledger-rewritten")
-
-    def _ends(self) -> LedgerReport:
+    def ends(self) -> LedgerReport:
         """Head, the number of nodes, and that nothing was signed beyond the end."""
         root = EMPTY_ROOT
         if self._edge:
@@ -168,13 +134,56 @@ class Rebuild:
         ).one_or_none()
         if head is None:
             raise ChainBroken("the ledger's head is missing", code="ledger-head-wrong")
-        if tuple(head) != (self._size, root):
+        if tuple(head) != (self.size, root):
             raise ChainBroken("the ledger's head is not that of its entries", code="ledger-head-wrong")
         if self._session.scalar(select(func.count()).select_from(LedgerNodeRow)) != self._inner:
             raise ChainBroken("the tree holds nodes that no entry made", code="ledger-node-wrong")
         counted, signed = self._session.execute(
             select(func.count(), func.max(LedgerCheckpointRow.size)).select_from(LedgerCheckpointRow)
         ).one()
-        if (signed or 0) > self._size:
+        if (signed or 0) > self.size:
             raise ChainBroken("the ledger is smaller than it has been", code="ledger-rolled-back")
-        return LedgerReport(self._size, root, signed or 0, counted, self._erased)
+        return LedgerReport(self.size, root, signed or 0, counted, self._erased)
+
+
+class Signatures:
+    """Checks what is signed, on all processors: signing and verifying let other threads run. For the length of a block,
+    which raises ChainBroken `ledger-rewritten`, SignatureInvalid or InvalidInput at its end, if not before.
+
+    `key`: with a NoteSigner, a note that is byte for byte what it would sign is known to be signed (Ed25519 signs the
+    same text with the same bytes, RFC 8032), at a third of what verifying costs; any other note is verified as ever.
+    Nothing that is signed here leaves this class.
+    """
+
+    def __init__(self, key: NoteSigner | NoteVerifier) -> None:
+        self._signer = key if isinstance(key, NoteSigner) else None
+        self._verifier = key.verifier if isinstance(key, NoteSigner) else key
+        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, "vidne-checkpoints")
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> Signatures:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            while kind is None and self._waiting:
+                self._waiting.pop(0).result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def check(self, signed: Sequence[Signed]) -> None:
+        """Soon: more than a few portions do not wait."""
+        half = len(signed) // 2
+        self._waiting += [self._pool.submit(self._check, part) for part in (signed[:half], signed[half:])]
+        while len(self._waiting) > 2 * _LEFT_OPEN:
+            self._waiting.pop(0).result()
+
+    def _check(self, signed: Sequence[Signed]) -> None:
+        for size, note, root in signed:
+            if self._signer is not None:
+                text = Checkpoint(self._verifier.name, size, root).text()
+                if note == f"{text}\n{self._signer.sign(text).line()}".encode():
+                    continue
+            opened = Checkpoint.open(note, self._verifier)
+            if (opened.size, opened.root) != (size, root):
+                raise ChainBroken(f"the checkpoint at {size} signs another tree", code="ledger-rewritten")

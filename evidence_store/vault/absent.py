@@ -45,12 +45,15 @@ class AbsentVault:
         raise OutOfReach("the vault's folder is not the one that it was: is its disk mounted?", code="vault-absent")
 
 
-def folder_or_absent(root: Path, remembered: Path, limit: int | None) -> Vault:
-    """The vault in `root`, if it is the one that `remembered`, a file elsewhere, names; anything goes the first time.
+def folder_or_absent(root: Path, remembered: Path, limit: int | None, *, starts: bool = True) -> Vault:
+    """The vault in `root`, if it is the one that `remembered`, a file elsewhere, names; anything goes the first time
+    that the house starts with one. Before that no folder is made, and there is none for others.
 
     Whoever wants another folder to be the vault removes that file: everything is brought there then.
     """
     known = remembered.read_text().strip() if remembered.exists() else None
+    if known is None and not starts:
+        return AbsentVault("disk:unknown")
     try:
         if known is not None and identity_in(root) != known:
             return AbsentVault(known)

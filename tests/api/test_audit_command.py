@@ -57,6 +57,21 @@ def test_a_store_that_is_right(house: House) -> None:
     assert run(house, "--language", "sv")[0] == 2
 
 
+def test_a_command_with_other_vaults_than_the_house_has_changes_nothing(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would make the house take a vault for new, or forget one, and read everything again."""
+    monkeypatch.setenv("VIDNE_SECOND_VAULT", str(tmp_path / "second"))
+    done = CliRunner().invoke(app, ["audit", "--data", str(house.folder)])
+    assert done.exit_code == 2
+    assert "other vaults than the house works with" in done.output
+    holdings = house.store.book.vault.holdings
+    assert holdings.known() == set(house.store.book.vault.identities)
+    assert holdings.lacks(1) == []
+    assert not (tmp_path / "second").exists()
+    assert not (house.folder / "store" / "second-vault").exists()
+
+
 def test_what_is_wrong_is_said_with_what_is_safe_and_what_to_do(house: House) -> None:
     path = next(house.vault.glob("takes/*/000001/segments/000001"))
     before = path.read_bytes()

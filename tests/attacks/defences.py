@@ -107,7 +107,7 @@ DEFENCES: dict[int, list[Group]] = {
         (
             Line("evidence_store/kept.py", "if known is not None and known.sha256 != stored.sha256:"),
             Line("evidence_store/vault/disk.py", "if self._sha256(path) != stored.sha256:"),
-            Line("evidence_store/holdings.py", "if row is not None and row.sha256 != stored.sha256:"),
+            Line("evidence_store/holdings.py", "if known is not None and known.sha256 != stored.sha256:"),
         ),
         (
             Line(S3, "if first.size != stored.size or not self._is(stored, first):"),

@@ -300,3 +300,11 @@ def test_who_may_stand_between_signer_and_anchor(tmp_path: Path, kind: str) -> N
     assert ours(response, known) == code
     if not code:
         assert theirs(response, known)
+
+
+def test_an_arc_that_nobody_was_given_is_refused_at_once() -> None:
+    """A thousand octets of one number would take longer to write down in decimals than a whole token to check."""
+    content = b"\x2b" + b"\xff" * 1_000 + b"\x7f"
+    reader = der.Reader(b"\x06\x82" + len(content).to_bytes(2, "big") + content)
+    with pytest.raises(InvalidInput):
+        der.oid(reader.take(der.OID))

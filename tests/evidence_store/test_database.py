@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError
 
 from evidence_store.database import session as session_module
+from evidence_store.database import wal
 from evidence_store.database.schema import AccountRow, Base, InterviewRow, LedgerHeadRow
 from evidence_store.database.session import Database, migrate
 from evidence_store.errors import OutOfReach
@@ -165,3 +169,61 @@ def test_foreign_keys_hold(database: Database) -> None:
     with pytest.raises(IntegrityError) as refused, database.writing() as session:
         session.add(orphan)
     assert "0100-83986" not in str(refused.value)
+
+
+def test_what_is_committed_comes_into_the_database_beside_its_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the one file finds it there, without its log, long before the log would be full."""
+    monkeypatch.setattr(wal, "_EACH", 50)
+    made = Database(f"sqlite:///{tmp_path / 'vidne.db'}")
+    made.migrate()
+    for number in range(60):
+        with made.writing() as session:
+            session.add(account(f"{number:03d}"))
+
+    def brought_in() -> int:
+        copy = tmp_path / "copy.db"
+        shutil.copy(tmp_path / "vidne.db", copy)
+        # What a copy taken in the middle of it holds may be no database yet.
+        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(copy)) as alone:
+            return int(alone.execute("SELECT COUNT(*) FROM account").fetchone()[0])
+        return 0
+
+    until = time.monotonic() + 10
+    while brought_in() < 50 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert brought_in() >= 50
+    made.close()
+
+
+def test_who_reads_may_do_other_things_meanwhile_and_who_writes_may_not(cluster: Cluster) -> None:
+    """An audit reads vaults for hours with its view of the database open; a writer that hangs holds up all others."""
+    made = Database(cluster.make_database())
+    asked = text("SHOW idle_in_transaction_session_timeout")
+    for _ in range(2):
+        # The second time on the connection that the first one used.
+        with made.reading() as session:
+            assert session.scalar(asked) == "0"
+        with made.writing() as session:
+            assert session.scalar(asked) == "1min"
+    made.close()
+
+
+def test_a_server_that_was_restarted_is_met_again_by_whoever_asks_next(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a restart leaves them: every connection in the pool is dead, and nobody has noticed."""
+    made = Database(cluster.make_database())
+    with made.reading() as one, made.reading() as other:
+        pids = [session.scalar(text("SELECT pg_backend_pid()")) for session in (one, other)]
+    with made.writing() as session:
+        for pid in pids:
+            # One of them is this one: it ends with this transaction.
+            if pid != session.scalar(text("SELECT pg_backend_pid()")):
+                session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    monkeypatch.setattr(session_module, "_FRESH_S", 0.0)
+    for _ in range(3):
+        with made.writing() as session:
+            assert session.scalar(text("SELECT pg_backend_pid()")) is not None
+    made.close()

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text
 
 from evidence_store.database.session import Database
-from evidence_store.errors import ChainBroken, InvalidInput, NotFound, SignatureInvalid, Unavailable
+from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, SignatureInvalid, Unavailable
 from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner
 from evidence_store.ledger.ledger import Ledger
@@ -308,4 +309,30 @@ def test_portions_do_not_show(database: Database, ledger: Ledger) -> None:
     assert (report.size, report.signed_size) == (PORTION + 1_300, PORTION + 400)
     typed(database, f"UPDATE ledger_entry SET body = x'00' WHERE position = {PORTION + 1_200}")  # noqa: S608
     with pytest.raises(ChainBroken, match=str(PORTION + 1_200)):
+        verify(database, ledger)
+
+
+def test_a_head_that_moved_under_an_append_takes_none(database: Database, ledger: Ledger) -> None:
+    """Whoever writes past the lock that all writers of ours hold must not fork the tree."""
+
+    def moved() -> None:
+        with database.writing() as session:
+            ledger.append(session, [b"one"])
+            session.execute(text("UPDATE ledger_head SET size = 7"))
+            ledger.append(session, [b"two"])
+
+    with pytest.raises(Conflict) as refused:
+        moved()
+    assert refused.value.code == "ledger-moved"
+    with database.reading() as session:
+        assert ledger.verify_all(session).size == 0
+
+
+def test_a_node_at_no_place_stops_no_append(database: Database, ledger: Ledger) -> None:
+    """Somebody put it there: the audit finds it, and recordings go on."""
+    fill(database, ledger, 3)
+    with database.writing() as session:
+        session.execute(text("INSERT INTO ledger_node (coordinate, hash) VALUES (-1, :hash)"), {"hash": bytes(32)})
+    assert fill(database, ledger, 2) == range(3, 5)
+    with pytest.raises(ChainBroken):
         verify(database, ledger)

@@ -177,7 +177,8 @@ async def test_a_crowd_that_does_its_worst(tmp_path_factory: pytest.TempPathFact
         _assert_the_crowd_was_there(joined, answered, sent, ports)
         assert room["state"] == "recording"
         assert all(each["connected"] for each in room["cameras"])
-        assert alarms == set()
+        # What has the lowest priority on purpose is what a crowd may take the processor from, and it says so.
+        assert alarms <= {"watch-down"}
         assert all(lit for lit, _ in durable), durable
         assert max(age for _, age in durable) < 1.5
         # At most two a second, whoever asks and however often: one viewer alone asked some hundred times.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recorder.checks import LOW_SPACE_BYTES, Seen, alarms_of, failing, heard_just_now, minutes_left, space_low
+from recorder.checks import LOW_SPACE_BYTES, Seen, Standing, alarms_of, failing, heard_just_now, minutes_left, space_low
 
 WELL = Seen("wide", True, True, True)
 
@@ -38,3 +38,11 @@ def test_space_is_low_by_size_or_by_time() -> None:
     assert not space_low(LOW_SPACE_BYTES, None)
     assert space_low(100 << 30, 119.0)
     assert not space_low(100 << 30, 120.0)
+
+
+def test_an_alarm_stands_since_it_was_first_seen_until_it_is_over() -> None:
+    standing = Standing()
+    assert standing.seen(["spool-low"], 1) == {"spool-low": 1}
+    assert standing.seen(["camera-lost", "spool-low"], 2) == {"camera-lost": 2, "spool-low": 1}
+    assert standing.seen(["camera-lost"], 3) == {"camera-lost": 2}
+    assert standing.seen(["camera-lost", "spool-low"], 4) == {"camera-lost": 2, "spool-low": 4}
