@@ -5,8 +5,7 @@ read      every stored copy is read within a set time, and mended
 copies    evidence copies that were ordered are checked, rendered and packed
 erase     erasures that two people decided are carried out to the end
 rotate    a rotation of the key-encryption key that was broken off is brought to its end
-
-Stamps are not among them: docs/architecture.md#long-work.
+stamp-…   what is due for a time stamp is asked of one authority; one job for each
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from api.desk.copies import CopyDesk
 from api.long_work import Job
+from api.stamping import Asking
 from evidence_store.authority import Authority
 from evidence_store.erasure import Erasure
 from evidence_store.ledger.book import Book
@@ -85,3 +85,7 @@ def rotate(book: Book, authority: Authority, folder: Path) -> Job:
         return False
 
     return Job("rotate", wanted, portion)
+
+
+def stamp(asking: Asking) -> Job:
+    return Job(f"stamp-{asking.fingerprint[:16]}", asking.wanted, asking.round)

@@ -1,4 +1,4 @@
-"""Asks time stamp authorities over HTTP (RFC 3161, 3.4), one task for each, and one that tends the queue.
+"""Asks time stamp authorities over HTTP (RFC 3161, 3.4): each as a job of its own, and a task that tends the queue.
 
 The queue and every check are `evidence_store.stamps`; here is only when to ask and how long to wait.
 """
@@ -6,7 +6,8 @@ The queue and every check are `evidence_store.stamps`; here is only when to ask 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,10 +23,12 @@ from evidence_store.stamps.token import MAX_RESPONSE
 log = structlog.get_logger(__name__)
 
 TEND_EVERY_S: Final = 5.0
-ASK_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 """Between two attempts at an authority that does not answer: it is asked after 1, 2, 4 … seconds, then each minute."""
 ANSWER_WITHIN_S: Final = 10.0
+ENDS_WITHIN_S: Final = 0.25
+"""Seconds after which a round that is to end gives up the answer that it waits for."""
 _NANOSECONDS: Final = 10**9
 
 
@@ -60,47 +63,68 @@ def rules(settings: Settings) -> Rules:
 
 def pause(failures: int) -> float:
     """Seconds until an authority that has failed so often in a row is asked again."""
-    return ASK_EVERY_S if failures == 0 else float(min(2 ** min(failures - 1, 16), LONGEST_PAUSE_S))
+    return 0.0 if failures == 0 else float(min(2 ** min(failures - 1, 16), LONGEST_PAUSE_S))
 
 
-async def keep_stamps(stamps: Stamps, addresses: Mapping[str, str]) -> None:
-    """Until cancelled. `addresses`: by the authority's fingerprint. No failure of one authority touches another."""
-    if not addresses:
-        return
-    async with new_client() as client, asyncio.TaskGroup() as group:
-        group.create_task(_tend(stamps))
-        for fingerprint, address in addresses.items():
-            group.create_task(_keep_asking(stamps, client, fingerprint, address))
+class Asking:
+    """What one authority is asked, a round at a time. A round can be cut off anywhere: the question stays queued."""
 
+    def __init__(self, stamps: Stamps, fingerprint: str, address: str, ending: Callable[[], bool]) -> None:
+        self.fingerprint = fingerprint
+        self._stamps, self._address, self._ending = stamps, address, ending
+        self._failures, self._again_at = 0, 0.0
 
-def new_client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=3.0))
+    def wanted(self) -> bool:
+        """Whether there is something to ask now. Raises OutOfReach for the database."""
+        return time.monotonic() >= self._again_at and self._stamps.anything_due(self.fingerprint)
 
-
-async def _tend(stamps: Stamps) -> None:
-    while True:
+    def round(self) -> bool:
+        """Asks what is due. Whether to go on at once: not after a failure, which is logged and waited for longer each
+        time."""
         try:
-            await asyncio.to_thread(stamps.tend)
+            obtained = asyncio.run(self._ask())
+        except VidneError as error:
+            log.warning("time_authority_not_asked", authority=self.fingerprint[:16], code=error.code)
+        except Exception as error:  # noqa: BLE001 - the next attempt must outlive this one
+            log.error("time_authority_not_asked", authority=self.fingerprint[:16], error=type(error).__name__)
+        else:
+            self._failures = 0
+            return obtained > 0
+        self._failures += 1
+        self._again_at = time.monotonic() + pause(self._failures)
+        return False
+
+    async def _ask(self) -> int:
+        async with new_client() as client:
+            asking = asyncio.create_task(ask_all(self._stamps, client, self.fingerprint, self._address))
+            while not asking.done() and not self._ending():
+                await asyncio.wait([asking], timeout=ENDS_WITHIN_S)
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait([asking])
+                return 0
+            return asking.result()
+
+
+async def tend(stamps: Stamps, asked: Sequence[Asking], poke: Callable[[], None]) -> None:
+    """Until cancelled: tends the queue, and says `poke()` as soon as there is something to ask anybody."""
+    tended = -TEND_EVERY_S
+    while asked:
+        try:
+            if time.monotonic() - tended >= TEND_EVERY_S:
+                tended = time.monotonic()
+                await asyncio.to_thread(stamps.tend)
+            if await asyncio.to_thread(lambda: any(each.wanted() for each in asked)):
+                poke()
         except VidneError as error:
             log.error("stamps_not_tended", code=error.code)
         except Exception as error:  # noqa: BLE001 - nobody would notice that the queue is tended no more
             log.error("stamps_not_tended", error=type(error).__name__)
-        await asyncio.sleep(TEND_EVERY_S)
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _keep_asking(stamps: Stamps, client: httpx.AsyncClient, fingerprint: str, address: str) -> None:
-    failures = 0
-    while True:
-        try:
-            await ask_all(stamps, client, fingerprint, address)
-            failures = 0
-        except VidneError as error:
-            failures += 1
-            log.warning("time_authority_not_asked", authority=fingerprint[:16], code=error.code)
-        except Exception as error:  # noqa: BLE001 - the others, and the next attempt, must outlive this one
-            failures += 1
-            log.error("time_authority_not_asked", authority=fingerprint[:16], error=type(error).__name__)
-        await asyncio.sleep(pause(failures))
+def new_client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=3.0))
 
 
 async def ask_all(stamps: Stamps, client: httpx.AsyncClient, fingerprint: str, address: str) -> int:

@@ -33,7 +33,7 @@ from api.processes.locked import memory
 from api.routes.intake import GREATEST_OBJECT, intake_router
 from api.services import Alarm, CameraName, DemoAccount, Services, WebSettings
 from api.settings import Secrets, Settings
-from api.stamping import configured, keep_stamps, rules
+from api.stamping import Asking, configured, rules, tend
 from evidence_store.authority import Authority, load_or_create
 from evidence_store.database.session import Database
 from evidence_store.durable import write_durably
@@ -227,11 +227,16 @@ def build_app(settings: Settings) -> FastAPI:
         copies.forget_erased()
 
     erasure = Erasure(book, store.keys, settings.retention_days, forget)
+    asked = [
+        Asking(store.stamps, each.authority.fingerprint, each.address, lambda: long_work.ending)
+        for each in configured(settings)
+    ]
     long_work = LongWork(
         settings.store_folder / "work.sqlite",
         [
             jobs.erase(erasure), jobs.rotate(book, store.authority, settings.store_folder / "keys"),
             jobs.bring(store.scrub), jobs.copies(copies), jobs.read(store.scrub, settings.scrub_days, room.recording),
+            *map(jobs.stamp, asked),
         ],
     )  # fmt: skip
     copies.ordered, copies.ending = long_work.poke, lambda: long_work.ending
@@ -266,8 +271,7 @@ def build_app(settings: Settings) -> FastAPI:
         long_work.start()
         tasks.append(asyncio.create_task(key_watch.run()))
         tasks.append(asyncio.create_task(_seal_what_is_left(store.sealing)))
-        addresses = {each.authority.fingerprint: each.address for each in configured(settings)}
-        tasks.append(asyncio.create_task(keep_stamps(store.stamps, addresses)))
+        tasks.append(asyncio.create_task(tend(store.stamps, asked, long_work.poke)))
         yield
         for task in tasks:
             task.cancel()

@@ -22,11 +22,11 @@ from evidence_store.custody import CustodyEvent, Verb
 from evidence_store.database.schema import DeviceRow, InterviewRow, SegmentRow, TakeRow
 from evidence_store.deliveries import alarm, custody_of, event_of, media_index, nanoseconds, recorder
 from evidence_store.errors import Conflict, InvalidInput, NotFound, NotPermitted, Tampered, VidneError
+from evidence_store.heartbeats import answer
 from evidence_store.identifiers import parse_enrolment_id
-from evidence_store.interview import InterviewEvent, InterviewState, advance
+from evidence_store.interview import SEALED, InterviewEvent, InterviewState, advance
 from evidence_store.keystore import KeyStore
 from evidence_store.ledger.book import Book, Entry
-from evidence_store.scrub import lost_of
 from evidence_store.sealing import certificates as certs
 from evidence_store.sealing import check, journal
 from evidence_store.sealing.keys import take_wrap_info
@@ -40,7 +40,6 @@ log = structlog.get_logger()
 MINUTE_NS = 60 * 10**9
 HEARTBEAT_TYPE = "vidne/heartbeat/1"
 GREATEST_TAKE = 2**32
-_LOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +91,10 @@ class Intake:
             entry.record(CustodyEvent(Verb.DEVICE_ENROLLED, now, recorder(enrolment.hex()), details=details))
         return issued
 
-    def heartbeat(self, data: bytes) -> list[Record]:
+    def heartbeat(self, data: bytes) -> Record:
         """What a device says of itself: its highest take number counts even if the take never comes.
 
-        What it is answered: objects that it delivered and of which no copy is good any more (`scrub.lost_of`). It may
-        have them still.
+        What it is answered: `heartbeats.answer`.
         """
         record, signatures = journal.decode_envelope(data)
         try:
@@ -112,7 +110,7 @@ class Intake:
             certs.check_signature(certificate, domains.HEARTBEAT_SIGNATURE, canonical(record), signature)
             device.n_highest = max(device.n_highest, number)
         with self._book.reading() as session:
-            return lost_of(session, f"takes/{enrolment}/", _LOST_AT_ONCE)
+            return answer(session, enrolment)
 
     def _device(self, session: Session, enrolment: str) -> DeviceRow:
         device = session.get(DeviceRow, enrolment)
@@ -155,7 +153,7 @@ class Intake:
                     "start": start.start_hash.hex(), "take": take,
                 }  # fmt: skip
                 entry.record(event_of(Verb.TAKE_STARTED, now, enrolment, interview, details))
-                if interview.state in (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED):
+                if interview.state in SEALED:
                     alarm(entry.session, now, "take-after-seal", interview.room, {"enrolment": enrolment, "take": take})
                 if device.revoked_at is not None:
                     # Taken in all the same: what is evidence of a theft is evidence too, and it may be a true one.

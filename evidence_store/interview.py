@@ -25,6 +25,10 @@ class InterviewState(StrEnum):
     """A room holds its key for a start without the store; nobody has been interviewed in it yet."""
 
 
+SEALED: Final = frozenset({InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED})
+"""What was sealed once: nothing is added to it any more."""
+
+
 class InterviewEvent(StrEnum):
     START = "start"
     """The first take is durable at the recorder."""

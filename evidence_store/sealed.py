@@ -24,15 +24,13 @@ from evidence_store.deliveries import case_of, index_of
 from evidence_store.errors import Conflict, VidneError
 from evidence_store.identifiers import InterviewId
 from evidence_store.intake import outermost, segments_of, take_prefix
-from evidence_store.interview import InterviewEvent, InterviewState, advance
+from evidence_store.interview import SEALED, InterviewEvent, InterviewState, advance
 from evidence_store.ledger.book import Book
 from evidence_store.revoking import of_takes
 from evidence_store.sealing.check import check_start
 from evidence_store.sealing.journal import Ending, TrackEntry
 from evidence_store.sealing.manifest import Gap, TakeSummary, manifest, sign_manifest
 from evidence_store.sealing.revocation import Revocation, doubt
-
-_SEALED: Final = (InterviewState.SEALED, InterviewState.AVAILABLE, InterviewState.ERASED)
 
 log = structlog.get_logger(__name__)
 
@@ -132,7 +130,7 @@ class Sealing:
         with self._book.reading() as session:
             row = session.get(InterviewRow, interview_id)
             if row is None or row.state != InterviewState.ENDED:
-                return row is not None and row.state in _SEALED
+                return row is not None and row.state in SEALED
             takes = takes_of(session, interview_id)
             if not takes or unaccounted(session, takes) or self._one_before_is_missing(session, takes):
                 return False

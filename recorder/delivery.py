@@ -24,8 +24,9 @@ import structlog
 
 from evidence_store.errors import InvalidInput, KeysOutOfReach, NoSpace, Tampered
 from evidence_store.sealing import segment
+from recorder.answered import Lost, Unsealed, lost, unsealed
+from recorder.checks import space_low
 from recorder.key_pool import Send
-from recorder.lost import lost
 from recorder.spool import Spool, TakeFolder
 
 log = structlog.get_logger()
@@ -112,6 +113,7 @@ class Delivery:
         self._tested: set[Path] = set()
         self._done: set[Path] = set()
         self._others: set[Path] = set()
+        self._unsealed: Unsealed | None = None
         self.state = DeliveryState()
 
     def poke(self) -> None:
@@ -127,8 +129,9 @@ class Delivery:
                 if time.monotonic() >= next_heartbeat or told != self._spool.highest_take():
                     highest = self._spool.highest_take()
                     if (heartbeat := await self._signed_heartbeat()) is not None:
+                        asked = time.time()
                         answer = await self._send("POST", "heartbeats", heartbeat)
-                        await asyncio.to_thread(self._deliver_again, answer)
+                        await asyncio.to_thread(self._heard, answer, asked)
                     next_heartbeat, told = time.monotonic() + HEARTBEAT_SECONDS, highest
                 delivered, refused = await self._round()
                 if refused is None:
@@ -172,13 +175,17 @@ class Delivery:
         self.state.device_key_away = False
         return heartbeat
 
-    def _deliver_again(self, answer: httpx.Response) -> None:
-        """What the store had acknowledged and has lost, where this spool still has it as it was. Raises OSError."""
+    def _heard(self, answer: httpx.Response, asked: float) -> None:
+        """What a heartbeat that was sent then, UTC seconds, is answered. Raises OSError."""
         try:
-            named = lost(answer.json())
+            said = answer.json()
+            self._unsealed = unsealed(said, asked)
+            self._deliver_again(lost(said))
         except (ValueError, InvalidInput):
             log.error("heartbeat_answer_not_understood")
-            return
+
+    def _deliver_again(self, named: Sequence[Lost]) -> None:
+        """What the store had acknowledged and has lost, where this spool still has it as it was. Raises OSError."""
         takes = {(take.enrolment.hex(), take.take): take for take in self._spool.takes()} if named else {}
         for each in named:
             take = takes.get((each.enrolment, each.take))
@@ -305,14 +312,20 @@ class Delivery:
         return reply
 
     def _forget_old(self) -> None:
-        """Removes takes that the store has had, whole, for long enough. Raises NoSpace, OSError."""
+        """Removes takes that the store has had, whole, for long enough, oldest first. Raises NoSpace, OSError.
+
+        One whose interview is not sealed stays: a vault may still lack it. But a recording needs its room more.
+        """
         self._spool.finish_removals()
         now = time.time()
         for take in self._spool.takes():
             if take.path not in self._done:
                 continue
-            mark = take.close.with_name(take.close.name + ".ack")
-            if now - mark.stat().st_mtime > self._keep_seconds:
+            acknowledged = take.close.with_name(take.close.name + ".ack").stat().st_mtime
+            if now - acknowledged <= self._keep_seconds:
+                continue
+            waits = self._unsealed is None or self._unsealed.waits(take.take, acknowledged)
+            if not waits or space_low(self._spool.free_bytes(), None):
                 self._spool.remove(take)
                 self._done.discard(take.path)
                 self._tested.discard(take.path)

@@ -69,8 +69,7 @@ def intake_router(
 
     @router.post("/heartbeats")
     async def heartbeat(request: Request) -> Response:
-        lost = await run_in_threadpool(intake.heartbeat, await delivered(request))
-        return JSONResponse({"ok": True, "lost": lost})
+        return JSONResponse(await run_in_threadpool(intake.heartbeat, await delivered(request)))
 
     @router.post("/keys/{enrolment}")
     async def keys(request: Request, enrolment: Enrolment) -> Response:

@@ -114,34 +114,54 @@ class Stamps:
         for fingerprint in self.authorities:
             self._declare(fingerprint, now)
 
+    def anything_due(self, fingerprint: str) -> bool:
+        """Whether there may be something to ask this authority now. Cheap: no vault is read."""
+        now = self._book.clock()
+        if self._book.read_only:
+            return False
+        with self._book.reading() as session:
+            queries = self._unasked(fingerprint, now), self._unanswered(fingerprint, now)
+            return any(session.execute(select(query.exists())).scalar_one() for query in queries)
+
     def due(self, fingerprint: str) -> list[Question]:
         """What this authority is to be asked now, oldest first. A request is durable before it is sent."""
         authority, now = self.authorities[fingerprint], self._book.clock()
         if self._book.read_only:
             return []
         with self._book.reading() as session:
-            unasked = _unasked(fingerprint).where(StampWantRow.id.not_in(self._unreadable(now)))
-            fresh = list(session.scalars(unasked.limit(MOST_AT_ONCE)))
+            fresh = list(session.scalars(self._unasked(fingerprint, now).limit(MOST_AT_ONCE)))
         known = [(row, data) for row in fresh if (data := self._data(row)) is not None]
         if known:
             with self._book.database.writing() as session:
                 for wanted, data in known:
                     _enter(session, wanted.id, fingerprint, 0, fingerprint, data, now)
         with self._book.reading() as session:
-            query = select(StampRow).where(
-                StampRow.authority == fingerprint, StampRow.obtained_at.is_(None), StampRow.next_at <= now,
-                StampRow.want_id.not_in(self._unreadable(now)),
-            )  # fmt: skip
-            rows = list(session.scalars(query.order_by(StampRow.id).limit(MOST_AT_ONCE)))
+            rows = list(session.scalars(self._unanswered(fingerprint, now).limit(MOST_AT_ONCE)))
             links = [_link(session, row) for row in rows]
         found = []
         for link in links:
             data = self._data(link.want)
             covered = None if data is None else self._covered(link.before, data)
-            if data is not None and covered is not None:
-                row, claim = link.row, claimed(Kind(link.want.kind), data)
-                found.append(Question(row.id, authority, row.request, int(row.nonce), covered, claim))
+            if data is None or covered is None:
+                self._rest(link.want)
+                continue
+            row, claim = link.row, claimed(Kind(link.want.kind), data)
+            found.append(Question(row.id, authority, row.request, int(row.nonce), covered, claim))
         return found
+
+    def _unasked(self, fingerprint: str, now: int) -> Select[StampWantRow]:
+        """What there is no request to this authority for, and what can be read; oldest first."""
+        has = exists().where(StampRow.want_id == StampWantRow.id, StampRow.chain == fingerprint)
+        query = select(StampWantRow).where(StampWantRow.settled_at.is_(None), ~has)
+        return query.where(StampWantRow.id.not_in(self._unreadable(now))).order_by(StampWantRow.id)
+
+    def _unanswered(self, fingerprint: str, now: int) -> Select[StampRow]:
+        """Requests to this authority that it is to be asked now, oldest first."""
+        query = select(StampRow).where(
+            StampRow.authority == fingerprint, StampRow.obtained_at.is_(None), StampRow.next_at <= now,
+            StampRow.want_id.not_in(self._unreadable(now)),
+        )  # fmt: skip
+        return query.order_by(StampRow.id)
 
     def _want_checkpoint(self, now: int) -> None:
         """The latest, at most one a minute, and none that only tells of stamps: those would go on for ever."""
@@ -185,16 +205,19 @@ class Stamps:
                 session.get_one(StampRow, row.id).renew_at = None
 
     def _data(self, row: StampWantRow) -> bytes | None:
-        """The bytes themselves. None, and logged, where the vault does not have them or does not answer now: they are
-        not asked for again for a while, so that what comes after them is."""
+        """The bytes themselves. None, and logged, where the vault does not have them or does not answer now."""
         data = row.data if row.data is not None else self._get(row.name)
         if data is None:
-            self._resting[row.id] = self._book.clock() + RESTS_NS
+            self._rest(row)
         return data
 
+    def _rest(self, row: StampWantRow) -> None:
+        """What cannot be read is not asked for again for a while, so that what comes after it is."""
+        self._resting[row.id] = self._book.clock() + RESTS_NS
+
     def _unreadable(self, now: int) -> list[int]:
-        """Wants whose bytes could not be had a moment ago."""
-        self._resting = {want: until for want, until in self._resting.items() if until > now}
+        """Wants whose bytes could not be had a moment ago. Several threads ask: each looks at a copy."""
+        self._resting = {want: until for want, until in list(self._resting.items()) if until > now}
         return list(self._resting)[:MOST_RESTING]
 
     def _covered(self, before: Sequence[StampRow], data: bytes) -> bytes | None:
@@ -326,12 +349,6 @@ def _waiting(fingerprint: str) -> Select[StampWantRow]:
         StampRow.want_id == StampWantRow.id, StampRow.chain == fingerprint, StampRow.obtained_at.is_not(None)
     )
     return select(StampWantRow).where(StampWantRow.settled_at.is_(None), ~has)
-
-
-def _unasked(fingerprint: str) -> Select[StampWantRow]:
-    """What there is no request to this authority for, oldest first."""
-    has = exists().where(StampRow.want_id == StampWantRow.id, StampRow.chain == fingerprint)
-    return select(StampWantRow).where(StampWantRow.settled_at.is_(None), ~has).order_by(StampWantRow.id)
 
 
 def _link(session: Session, row: StampRow) -> _Link:

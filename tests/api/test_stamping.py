@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import os
+import threading
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from api import jobs
 from api.app import create_app
 from api.drill.house import loopback_settings
+from api.long_work import STOPS_WITHIN_S, LongWork
 from api.processes.authority import NAME, authority_programs, with_demo_authority
 from api.processes.house import programs
 from api.processes.supervisor import Supervisor
 from api.services.store import StoreAlarm
 from api.settings import Settings, TimeAuthoritySetting
-from api.stamping import configured, keep_stamps, pause
+from api.stamping import Asking, configured, pause, tend
 from api.web import words
 from api.wiring import open_store
 from evidence_store.audit import Audit
@@ -28,7 +34,7 @@ from tests.api.fake_people import BY_ROLE
 from tests.api.fakes import World
 from tests.api.fakes import settings as web_settings
 from tests.house import House, until
-from tests.stamping import obtained, recorded, stamped_house, standing
+from tests.stamping import ask, obtained, recorded, stamped_house, standing
 from tests.time_authority import TimeAuthority
 
 
@@ -64,30 +70,72 @@ def test_an_authority_whose_certificate_cannot_be_read_is_left_out(tmp_path: Pat
 
 
 def test_an_authority_that_fails_is_asked_each_minute_at_last() -> None:
-    assert [pause(failures) for failures in (0, 1, 2, 3, 4, 7, 100)] == [1, 1, 2, 4, 8, 60, 60]
+    assert [pause(failures) for failures in (0, 1, 2, 3, 4, 7, 100)] == [0, 1, 2, 4, 8, 60, 60]
 
 
-async def test_the_tasks_stamp_what_comes_in_and_end_when_they_are_told(tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def asking(house: House, *authorities: TimeAuthority) -> AsyncIterator[LongWork]:
+    """As the web application asks: each authority a job, and the queue tended beside them."""
+    by_pem = {each.pem.read_bytes(): each.address for each in authorities}
+    stamps = house.store.stamps
+    asked = [
+        Asking(stamps, fingerprint, by_pem[known.pem], lambda: work.ending)
+        for fingerprint, known in stamps.authorities.items()
+    ]
+    work = LongWork(house.folder / "work.sqlite", [jobs.stamp(each) for each in asked])
+    work.start()
+    tending = asyncio.create_task(tend(stamps, asked, work.poke))
+    try:
+        yield work
+    finally:
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
+        await asyncio.to_thread(work.stop)
+
+
+async def test_what_comes_in_is_stamped_by_whoever_answers(tmp_path: Path) -> None:
     with TimeAuthority(tmp_path / "one") as one, TimeAuthority(tmp_path / "two", "Two") as two:
         house = stamped_house(tmp_path / "house", one, two)
         # One never answers, whatever is sent to it; the other goes on.
         two.down = True
-        addresses = {
-            fingerprint: (one if known.anchor == one.root else two).address
-            for fingerprint, known in house.store.stamps.authorities.items()
-        }
-        task = asyncio.create_task(keep_stamps(house.store.stamps, addresses))
-        await asyncio.to_thread(recorded, house, house.interview())
-        await until(lambda: len(obtained(house)) >= 4, 20)
-        assert standing(house) == []
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        async with asking(house, one, two) as work:
+            await asyncio.to_thread(recorded, house, house.interview())
+            await until(lambda: len(obtained(house)) >= 4, 20)
+            await until(lambda: two.asked)
+            assert standing(house) == []
+            assert work.alarms() == ()
+            two.down = False
+            await until(lambda: len(obtained(house)) >= 8, 20)
+        house.close()
+
+
+async def test_a_stop_does_not_wait_for_an_authority_that_keeps_its_answer(tmp_path: Path) -> None:
+    let_go = threading.Event()
+    with TimeAuthority(tmp_path / "one") as one:
+        house = stamped_house(tmp_path / "house", one)
+
+        def kept(request: bytes) -> bytes:
+            let_go.wait(30)
+            return one.reply(request)
+
+        one.answer = kept
+        try:
+            async with asking(house, one):
+                await asyncio.to_thread(recorded, house, house.interview())
+                await until(lambda: one.asked, 20)
+                ended = time.monotonic()
+            assert time.monotonic() - ended < STOPS_WITHIN_S
+        finally:
+            let_go.set()
+        assert obtained(house) == []
+        one.answer = one.reply
+        assert await ask(house, one) >= 4, "the same questions are asked again"
+        assert one.asked[0] in one.asked[1:]
         house.close()
 
 
 async def test_no_authority_is_no_task(house: House) -> None:
-    await asyncio.wait_for(keep_stamps(house.store.stamps, {}), 1)
+    await asyncio.wait_for(tend(house.store.stamps, [], lambda: None), 1)
 
 
 async def test_the_administrator_sees_what_is_late_also_when_the_room_is_away(made: World) -> None:

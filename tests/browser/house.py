@@ -28,16 +28,25 @@ T = TypeVar("T")
 WITHIN = 30.0
 
 CASE_NUMBER = "0100-83986-00001-26"
+PEERS = """
+window.peers = [];
+window.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(...given) { super(...given); window.peers.push(this); }
+};
+"""
+"""A camera page's connections, so that a test can have one send nothing and stay connected."""
 
 
 @dataclass
 class RealHouse:
-    """`complaints`: what pages' consoles said of errors, their refused policies included, each with its page's path."""
+    """`complaints`: what pages' consoles said of errors, their refused policies included, each with its page's path.
+    `cameras`: the latest page of each camera."""
 
     house: House
     loop: asyncio.AbstractEventLoop
     browser: Browser
     complaints: list[str] = field(default_factory=list)
+    cameras: dict[str, Page] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -69,7 +78,9 @@ class RealHouse:
 
     def camera(self, name: str, size: str = "640x360") -> Page:
         """Our page that makes a browser a camera, sending."""
-        page = self.context().new_page()
+        context = self.context()
+        context.add_init_script(PEERS)
+        self.cameras[name] = page = context.new_page()
         self.listen(page)
         token = Secrets(self.house.settings.run_folder).token(f"camera-{name}")
         page.goto(f"{self.house.settings.recorder_url}/camera/{name}#token={token}")

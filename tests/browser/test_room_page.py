@@ -105,3 +105,25 @@ def test_a_page_of_another_site_can_start_nothing(alone: RealHouse, tmp_path: Pa
     page.click("#go")
     page.wait_for_load_state()
     assert alone.room()["state"] == "idle"
+
+
+def test_a_picture_that_stands_still_is_never_called_live(alone: RealHouse) -> None:
+    """Whoever joins is given the last pictures at once: with each attempt to come back, here, and they are old."""
+    page = alone.context().new_page()
+    page.goto(alone.house.settings.room_page_url)
+    page.fill("#code", alone.house.settings.room_code())
+    page.keyboard.press("Enter")
+    state = page.locator('[data-camera="wide"] [data-state-text]')
+    expect(state).to_have_text("Direkte", timeout=LIVE_WITHIN)
+    camera = alone.cameras["wide"]
+    camera.evaluate("peers.at(-1).getSenders().forEach((each) => { each.kept = each.track; each.replaceTrack(null); })")
+    expect(state).to_have_text("Billedet står stille", timeout=LIVE_WITHIN)
+    said = set()
+    for _ in range(200):
+        said.add(state.inner_text())
+        page.wait_for_timeout(100)
+    assert "Forbinder …" in said, "it came back meanwhile, and was given old pictures"
+    assert said <= {"Billedet står stille", "Forbinder …", "Venter på kameraet"}
+    expect(page.locator('[data-camera="close"] [data-state-text]')).to_have_text("Direkte")
+    camera.evaluate("peers.at(-1).getSenders().forEach((each) => each.replaceTrack(each.kept))")
+    expect(state).to_have_text("Direkte", timeout=LIVE_WITHIN)

@@ -112,7 +112,7 @@ class Store:
         if self.how == "fail":
             return httpx.Response(500)
         if request.method == "POST":
-            return httpx.Response(200, json={"opened": True, "sha256": ""})
+            return httpx.Response(200, json={"lost": [], "opened": True, "sha256": "", "unsealed": []})
         data = request.content if self.how == "keep" else request.content[:-1]
         self.objects[request.url.path] = data
         return httpx.Response(200, json={"sha256": hashlib.sha256(data).hexdigest()})

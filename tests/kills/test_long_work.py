@@ -17,7 +17,7 @@ from api.desk.copies import CopyDesk
 from api.desk.standing import LONG_WORK_DOWN
 from api.long_work import STOPS_WITHIN_S, Job, LongWork
 from api.services import Account, CopyState
-from api.settings import Settings
+from api.settings import Settings, TimeAuthoritySetting
 from evidence_store.custody import Verb
 from evidence_store.database.schema import KeyWrapRow
 from evidence_store.erasure import Erasure
@@ -27,6 +27,8 @@ from recorder.take import Order
 from tests.house import House, record
 from tests.kills.life import Lives, free_port
 from tests.prosecutors import ANNA, BO, enter_prosecutors
+from tests.stamping import obtained, recorded, stamped_house
+from tests.time_authority import TimeAuthority
 
 WHY = "Opbevaringstiden er udløbet"
 
@@ -84,6 +86,42 @@ async def test_a_copy_that_was_being_made_is_made(house: House, lives: Lives, se
         await until(lambda: workflows(house, "PENDING") == workflows(house, "ENQUEUED") == 0)
     finally:
         await lives.kill()
+
+
+async def test_a_stamp_that_was_being_asked_for_is_obtained_once(tmp_path: Path) -> None:
+    let_go = threading.Event()
+    with TimeAuthority(tmp_path / "authority") as authority:
+        house = stamped_house(tmp_path / "house", authority)
+
+        def kept(request: bytes) -> bytes:
+            let_go.wait(30)
+            return authority.reply(request)
+
+        authority.answer = kept
+        recorded(house, house.interview())
+        configured = TimeAuthoritySetting(address=authority.address, certificate=authority.pem)
+        settings = Settings(
+            data=house.folder, port=free_port(), demo=True, watch=False, time_authorities=[configured]
+        )  # fmt: skip
+        lives = Lives(settings, tmp_path / "log")
+        await lives.begin()
+        try:
+            await until(lambda: authority.asked)
+            await lives.kill()
+            assert workflows(house, "PENDING") >= 1, "DBOS has it on record"
+            assert obtained(house) == []
+            let_go.set()
+            await lives.begin()
+            await until(lambda: len(obtained(house)) >= 4)
+            await until(lambda: workflows(house, "PENDING") == workflows(house, "ENQUEUED") == 0)
+        finally:
+            let_go.set()
+            await lives.kill()
+        assert authority.asked[0] in authority.asked[1:], "the same question, with its nonce"
+        abouts = [each["about"] for each in obtained(house)]
+        assert len(abouts) == len(set(abouts))
+        assert house.findings() == {}
+        house.close()
 
 
 async def test_a_rotation_that_was_killed_is_ended_by_the_house(house: House, lives: Lives) -> None:

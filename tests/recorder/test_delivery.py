@@ -15,6 +15,8 @@ from evidence_store.errors import KeysOutOfReach
 from evidence_store.kek import KeyEncryptionKeys
 from evidence_store.sealing.keys import PrivateKey
 from recorder import delivery as delivering
+from recorder.answered import unsealed
+from recorder.checks import LOW_SPACE_BYTES
 from recorder.delivery import Delivery, first_tick, objects
 from recorder.recovery import recover
 from recorder.spool import Spool, TakeFolder
@@ -190,19 +192,54 @@ async def test_a_segment_that_may_still_grow_is_not_delivered(house: House, spoo
     assert [kind for kind, _ in objects(sealer.folder)] == ["start", "segments/0"]
 
 
-async def test_what_is_acknowledged_stays_for_its_time_and_is_then_removed(
-    house: House, spool: Spool, order: Order
+async def test_what_is_acknowledged_stays_for_its_time_and_until_it_is_sealed(
+    house: House, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take, kept = record(house, spool, order, ticks=3), crash(house, spool, order, ticks=3)
+    monkeypatch.setattr(delivering, "HEARTBEAT_SECONDS", 0.05)
+    orders = house.interview(), house.interview()
+    sealed, waiting = (record(house, spool, order, ticks=3) for order in orders)
+    unfinished = crash(house, spool, orders[1], ticks=3)
     async with house.client() as client:
         async with running(house.delivery(spool, client)):
-            await until(lambda: delivered(take))
-            await asyncio.sleep(0.1)
-            assert take.path.exists()
+            await until(lambda: delivered(sealed) and delivered(waiting))
+            await asyncio.sleep(0.2)
+            assert sealed.path.exists()
         async with running(house.delivery(spool, client, keep_seconds=0.0)):
-            await until(lambda: not take.path.exists())
-    assert kept.path.exists(), "an open take is never removed"
-    assert house.spool().highest_take() == 2
+            await until(lambda: not sealed.path.exists())
+            await asyncio.sleep(0.2)
+            assert waiting.path.exists(), "its interview is not sealed: a vault may lack it"
+            assert unfinished.path.exists(), "an open take is never removed"
+            recover(spool, house.device(), BEGAN)
+            await until(lambda: not waiting.path.exists() and not unfinished.path.exists())
+    assert house.spool().highest_take() == 3
+
+
+async def test_what_waits_for_its_seal_makes_room_for_a_recording(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that never says which are sealed, and a disk that fills up: what the store has goes first."""
+    between, take = Between(house), record(house, spool, order, ticks=3)
+    free = 100 << 30
+    monkeypatch.setattr(Spool, "free_bytes", lambda _spool: free)
+    between.answer = lambda asked: httpx.Response(200, json={"lost": []}) if "heartbeats" in asked.url.path else None
+    async with between.client() as client, running(house.delivery(spool, client, keep_seconds=0.0)):
+        await until(lambda: delivered(take))
+        await asyncio.sleep(0.3)
+        assert take.path.exists()
+        free = LOW_SPACE_BYTES - 1
+        await until(lambda: not take.path.exists())
+
+
+def test_which_takes_wait_for_their_seal() -> None:
+    known = unsealed({"unsealed": [2]}, asked=100.0)
+    assert known is not None
+    assert [known.waits(take, 99.0) for take in (1, 2)] == [False, True]
+    assert known.waits(1, 101.0), "acknowledged after it was asked: nothing is known of it yet"
+
+
+@pytest.mark.parametrize("answer", [None, [], {}, {"unsealed": None}, {"unsealed": 3}, {"unsealed": ["1"]}])
+def test_an_answer_that_does_not_say_is_taken_for_any(answer: object) -> None:
+    assert unsealed(answer, asked=100.0) is None
 
 
 async def test_a_spool_that_does_not_answer_is_an_alarm_and_not_the_end(

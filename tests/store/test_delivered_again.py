@@ -17,7 +17,7 @@ from evidence_store.errors import InvalidInput
 from evidence_store.kept import KeptVault
 from evidence_store.scrub import FIRST, LOST, Place, Scrub, lost_of
 from recorder import delivery as delivering
-from recorder.lost import AT_ONCE, Lost, lost
+from recorder.answered import AT_ONCE, Lost, lost
 from recorder.recovery import recover
 from recorder.spool import Spool, TakeFolder
 from recorder.take import Order
@@ -238,9 +238,8 @@ def test_what_is_another_here_is_read_once(
 
     monkeypatch.setattr(delivering, "_read", read)
     delivery = house.delivery(spool, httpx.AsyncClient())
-    name = f"takes/{take.enrolment.hex()}/000001/segments/000000"
     for _ in range(5):
-        delivery._deliver_again(httpx.Response(200, json={"lost": [{"object": name, "sha256": "b" * 64}]}))
+        delivery._deliver_again([Lost(take.enrolment.hex(), 1, "000000.segment", "b" * 64)])
     assert seen == [take.segment(0)]
 
 

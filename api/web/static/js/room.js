@@ -5,6 +5,7 @@ import { Meter, resumeSound, soundRuns } from "./meters.js";
 
 const WORDS = {
   connecting: "Forbinder …",
+  arriving: "Forbinder …",
   live: "Direkte",
   unsteady: "Ustabil forbindelse",
   frozen: "Billedet står stille",

@@ -1,5 +1,5 @@
 // Watches one camera over WHEP. Connects, keeps the lease, comes back by itself, and always says how it is:
-// connecting, live, unsteady, frozen, lost, waiting, refused, unsupported.
+// connecting, arriving, live, unsteady, frozen, lost, waiting, refused, unsupported.
 
 const RENEW_EVERY = 5000;
 const CHECK_EVERY = 1000;
@@ -8,6 +8,8 @@ const GATHER_AT_MOST = 2000;
 const FIRST_WAIT = 1000;
 const GREATEST_WAIT = 10000;
 const LIVE_WITHIN = 10000;
+// Whoever joins is given the pictures since the last key frame at once, however old they are: live is what goes on.
+const GOES_ON_FOR = 1500;
 const UNSTEADY_LOSS = 0.02;
 
 export class WhepClient {
@@ -100,7 +102,8 @@ export class WhepClient {
     const now = performance.now();
     for (const report of reports.values()) {
       if (report.type !== "inbound-rtp" || report.kind !== "video") continue;
-      if (report.framesDecoded !== this.frames) {
+      if (report.framesDecoded && report.framesDecoded !== this.frames) {
+        this.firstAt ??= now;
         this.frames = report.framesDecoded;
         this.framesAt = now;
       }
@@ -115,8 +118,12 @@ export class WhepClient {
     } else if (now - this.framesAt > FROZEN_AFTER * 2) {
       this.#again("frozen");
     } else if (now - this.framesAt > FROZEN_AFTER) {
+      this.still = true;
       this.onState("frozen");
+    } else if (this.framesAt - this.firstAt < GOES_ON_FOR) {
+      this.onState(this.still ? "frozen" : "arriving");
     } else {
+      this.still = false;
       this.wait = FIRST_WAIT;
       this.onState(this.unsteady ? "unsteady" : "live");
     }
@@ -146,7 +153,7 @@ export class WhepClient {
     }
     this.peer?.close();
     this.onStream(null);
-    this.peer = this.session = this.frames = this.received = this.lost = undefined;
+    this.peer = this.session = this.frames = this.firstAt = this.received = this.lost = undefined;
   }
 }
 

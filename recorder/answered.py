@@ -1,4 +1,4 @@
-"""What a store says that it has lost, as it answers a heartbeat. Pure.
+"""What a store answers a heartbeat: what it has lost, and which takes are not sealed yet. Pure.
 
 The names are the vault's, the hashes those that the store acknowledged.
 """
@@ -36,6 +36,29 @@ def lost(answer: Any) -> list[Lost]:
     except (LookupError, TypeError) as error:
         raise InvalidInput("the store's answer to a heartbeat is none", code="answer-form") from error
     return [each for each in found if each is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """Which of this device's takes have interviews that were not sealed when the store was asked, UTC seconds."""
+
+    asked: float
+    takes: frozenset[int]
+
+    def waits(self, take: int, acknowledged: float) -> bool:
+        """Whether a take, the last of which was acknowledged then, may still lack its seal."""
+        return take in self.takes or acknowledged >= self.asked
+
+
+def unsealed(answer: Any, asked: float) -> Unsealed | None:
+    """Of a heartbeat's answer. None where it does not say: any may be."""
+    try:
+        numbers = answer["unsealed"]
+    except (LookupError, TypeError):
+        return None
+    if not isinstance(numbers, list) or not all(type(each) is int for each in numbers):
+        return None
+    return Unsealed(asked, frozenset(numbers))
 
 
 def _one(name: str, sha256: str) -> Lost | None:
