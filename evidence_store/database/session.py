@@ -53,7 +53,8 @@ def engine(url: str, *, bulk: bool = False) -> Engine:
     """An engine for `sqlite:///path` or another SQLAlchemy URL. Parameters never reach an error's text or a log.
 
     `bulk`: for whoever reads millions of rows, and asks nothing of the schema (the driver cannot read all of it so)."""
-    pool = {"hide_parameters": True, "pool_size": 16, "max_overflow": 48}
+    # Whose turn was last is next: what a connection has in its memory is still as the database has it.
+    pool = {"hide_parameters": True, "pool_size": 16, "max_overflow": 48, "pool_use_lifo": True}
     if make_url(url).get_backend_name() == "sqlite":
         made = create_engine(url, **pool)
         event.listen(made, "connect", _prepare_sqlite)

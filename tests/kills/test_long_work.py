@@ -94,7 +94,7 @@ async def test_a_stamp_that_was_being_asked_for_is_obtained_once(tmp_path: Path)
         house = stamped_house(tmp_path / "house", authority)
 
         def kept(request: bytes) -> bytes:
-            let_go.wait(30)
+            let_go.wait(120)
             return authority.reply(request)
 
         authority.answer = kept
@@ -106,13 +106,13 @@ async def test_a_stamp_that_was_being_asked_for_is_obtained_once(tmp_path: Path)
         lives = Lives(settings, tmp_path / "log")
         await lives.begin()
         try:
-            await until(lambda: authority.asked)
+            await until(lambda: authority.asked, 60)
             await lives.kill()
             assert workflows(house, "PENDING") >= 1, "DBOS has it on record"
             assert obtained(house) == []
             let_go.set()
             await lives.begin()
-            await until(lambda: len(obtained(house)) >= 4)
+            await until(lambda: len(obtained(house)) >= 4, 60)
             await until(lambda: workflows(house, "PENDING") == workflows(house, "ENQUEUED") == 0)
         finally:
             let_go.set()
