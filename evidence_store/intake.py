@@ -110,7 +110,7 @@ class Intake:
             certs.check_signature(certificate, domains.HEARTBEAT_SIGNATURE, canonical(record), signature)
             device.n_highest = max(device.n_highest, number)
         with self._book.reading() as session:
-            return answer(session, enrolment)
+            return answer(session, device.room, read_only=self._book.read_only)
 
     def _device(self, session: Session, enrolment: str) -> DeviceRow:
         device = session.get(DeviceRow, enrolment)

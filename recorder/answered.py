@@ -6,6 +6,7 @@ The names are the vault's, the hashes those that the store acknowledged.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,25 +41,30 @@ def lost(answer: Any) -> list[Lost]:
 
 @dataclass(frozen=True, slots=True)
 class Unsealed:
-    """Which of this device's takes have interviews that were not sealed when the store was asked, UTC seconds."""
+    """Which takes have interviews that were not sealed when the store was asked, UTC seconds: of each enrolment (hex)
+    that it knows for this room."""
 
     asked: float
-    takes: frozenset[int]
+    takes: Mapping[str, frozenset[int]]
 
-    def waits(self, take: int, acknowledged: float) -> bool:
+    def waits(self, enrolment: str, take: int, acknowledged: float) -> bool:
         """Whether a take, the last of which was acknowledged then, may still lack its seal."""
-        return take in self.takes or acknowledged >= self.asked
+        known = self.takes.get(enrolment)
+        return known is None or take in known or acknowledged >= self.asked
 
 
 def unsealed(answer: Any, asked: float) -> Unsealed | None:
     """Of a heartbeat's answer. None where it does not say: any may be."""
     try:
-        numbers = answer["unsealed"]
-    except (LookupError, TypeError):
+        return Unsealed(asked, {name: frozenset(map(_number, takes)) for name, takes in answer["unsealed"].items()})
+    except (LookupError, TypeError, AttributeError):
         return None
-    if not isinstance(numbers, list) or not all(type(each) is int for each in numbers):
-        return None
-    return Unsealed(asked, frozenset(numbers))
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
 
 
 def _one(name: str, sha256: str) -> Lost | None:

@@ -35,6 +35,8 @@ FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 5.0
 HEARTBEAT_SECONDS: Final = 10.0
 ERRANDS_SECONDS: Final = 5.0
+TIDY_SECONDS: Final = 1.0
+"""Between looks for takes that may go: also while the store is away, when a disk fills."""
 AT_ONCE: Final = 16
 """Objects of one take in one round."""
 _KEYS_AWAY: Final = "keys-out-of-reach"
@@ -121,10 +123,13 @@ class Delivery:
 
     async def run(self) -> None:
         """Until cancelled."""
-        pause, next_heartbeat, next_errands, told = FIRST_PAUSE, 0.0, 0.0, -1
+        pause, next_heartbeat, next_errands, next_tidy, told = FIRST_PAUSE, 0.0, 0.0, 0.0, -1
         while True:
             self._news.clear()
             try:
+                if time.monotonic() >= next_tidy:
+                    next_tidy = time.monotonic() + TIDY_SECONDS
+                    await asyncio.to_thread(self._forget_old)
                 # A new number is told at once: a take that never comes then shows, and nothing is sealed without it.
                 if time.monotonic() >= next_heartbeat or told != self._spool.highest_take():
                     highest = self._spool.highest_take()
@@ -139,7 +144,6 @@ class Delivery:
                 if delivered:
                     pause = FIRST_PAUSE
                     continue
-                await asyncio.to_thread(self._forget_old)
                 if time.monotonic() >= next_errands:
                     await self._run_errands()
                     next_errands = time.monotonic() + ERRANDS_SECONDS
@@ -312,24 +316,33 @@ class Delivery:
         return reply
 
     def _forget_old(self) -> None:
-        """Removes takes that the store has had, whole, for long enough, oldest first. Raises NoSpace, OSError.
+        """Removes takes that the store has had, whole, for long enough. Raises NoSpace, OSError.
 
-        One whose interview is not sealed stays: a vault may still lack it. But a recording needs its room more.
+        One whose interview is not sealed stays: a vault may still lack it. But a recording needs its room more: while
+        space is low they go too, oldest first.
         """
         self._spool.finish_removals()
-        now = time.time()
+        now, waiting = time.time(), []
         for take in self._spool.takes():
             if take.path not in self._done:
                 continue
             acknowledged = take.close.with_name(take.close.name + ".ack").stat().st_mtime
             if now - acknowledged <= self._keep_seconds:
                 continue
-            waits = self._unsealed is None or self._unsealed.waits(take.take, acknowledged)
-            if not waits or space_low(self._spool.free_bytes(), None):
-                self._spool.remove(take)
-                self._done.discard(take.path)
-                self._tested.discard(take.path)
-                log.info("take_removed_from_spool", take=take.take)
+            if self._unsealed is None or self._unsealed.waits(take.enrolment.hex(), take.take, acknowledged):
+                waiting.append(take)
+            else:
+                self._forget(take)
+        for take in waiting:
+            if not space_low(self._spool.free_bytes(), None):
+                return
+            self._forget(take)
+
+    def _forget(self, take: TakeFolder) -> None:
+        self._spool.remove(take)
+        self._done.discard(take.path)
+        self._tested.discard(take.path)
+        log.info("take_removed_from_spool", take=take.take)
 
 
 def _only_keys_away(error: httpx.HTTPStatusError) -> bool:

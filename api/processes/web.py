@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Final
 
@@ -28,7 +29,9 @@ def main(settings: Settings) -> None:
     die_with_parent()
     keep_away("web", settings)
     lock_memory("web")
-    uvloop.run(serve(_application(settings), listen(settings.host, settings.port), settings))
+    application = _application(settings)
+    gc.freeze()  # see the recorder's process
+    uvloop.run(serve(application, listen(settings.host, settings.port), settings))
 
 
 def _application(settings: Settings) -> FastAPI:

@@ -50,7 +50,7 @@ MOST_AT_ONCE: Final = 32
 """Questions taken up in one round: a backlog of years does not keep a database writer long."""
 RESTS_NS: Final = 30 * 10**9
 MOST_RESTING: Final = 1_000
-"""Wants that are passed over at a time; more of them are asked for again, and the log says so."""
+"""Rows that are passed over at a time; more of them are asked for again, and the log says so."""
 FIRST_PAUSE_NS: Final = 15 * 10**9
 LONGEST_PAUSE_NS: Final = 3600 * 10**9
 
@@ -61,6 +61,21 @@ class Rules:
 
     tolerance: int = TOLERANCE_NS
     late_after: int = 600 * 10**9
+
+
+class _Resting:
+    """Rows whose bytes could not be had: not asked for again for a while, so that what comes after them is. Several
+    threads ask; what one of them loses sight of is asked for once more."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, int] = {}
+
+    def rest(self, row: int, now: int) -> None:
+        self._until[row] = now + RESTS_NS
+
+    def at(self, now: int) -> list[int]:
+        self._until = {row: until for row, until in list(self._until.items()) if until > now}
+        return list(self._until)[:MOST_RESTING]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +111,7 @@ class Stamps:
         self._rules = rules
         self.authorities = {each.fingerprint: each for each in authorities}
         self._kept: set[str] = set()
-        self._resting: dict[int, int] = {}
+        self._wants, self._links = _Resting(), _Resting()
 
     def clock(self) -> int:
         """The store's own clock, UTC nanoseconds: what stamps are held against."""
@@ -143,7 +158,7 @@ class Stamps:
             data = self._data(link.want)
             covered = None if data is None else self._covered(link.before, data)
             if data is None or covered is None:
-                self._rest(link.want)
+                self._links.rest(link.row.id, self._book.clock())
                 continue
             row, claim = link.row, claimed(Kind(link.want.kind), data)
             found.append(Question(row.id, authority, row.request, int(row.nonce), covered, claim))
@@ -153,13 +168,13 @@ class Stamps:
         """What there is no request to this authority for, and what can be read; oldest first."""
         has = exists().where(StampRow.want_id == StampWantRow.id, StampRow.chain == fingerprint)
         query = select(StampWantRow).where(StampWantRow.settled_at.is_(None), ~has)
-        return query.where(StampWantRow.id.not_in(self._unreadable(now))).order_by(StampWantRow.id)
+        return query.where(StampWantRow.id.not_in(self._wants.at(now))).order_by(StampWantRow.id)
 
     def _unanswered(self, fingerprint: str, now: int) -> Select[StampRow]:
         """Requests to this authority that it is to be asked now, oldest first."""
         query = select(StampRow).where(
             StampRow.authority == fingerprint, StampRow.obtained_at.is_(None), StampRow.next_at <= now,
-            StampRow.want_id.not_in(self._unreadable(now)),
+            StampRow.want_id.not_in(self._wants.at(now)), StampRow.id.not_in(self._links.at(now)),
         )  # fmt: skip
         return query.order_by(StampRow.id)
 
@@ -187,7 +202,7 @@ class Stamps:
             query = select(StampRow).join(StampWantRow, StampWantRow.id == StampRow.want_id)
             query = query.where(
                 StampRow.renew_at <= now, StampRow.ends > now, StampWantRow.kind != Kind.CHECKPOINT.value,
-                StampRow.want_id.not_in(self._unreadable(now)),
+                StampRow.want_id.not_in(self._wants.at(now)),
             )  # fmt: skip
             rows = session.scalars(query.order_by(StampRow.ends).limit(MOST_AT_ONCE))
             links = [_link(session, row) for row in rows]
@@ -208,17 +223,8 @@ class Stamps:
         """The bytes themselves. None, and logged, where the vault does not have them or does not answer now."""
         data = row.data if row.data is not None else self._get(row.name)
         if data is None:
-            self._rest(row)
+            self._wants.rest(row.id, self._book.clock())
         return data
-
-    def _rest(self, row: StampWantRow) -> None:
-        """What cannot be read is not asked for again for a while, so that what comes after it is."""
-        self._resting[row.id] = self._book.clock() + RESTS_NS
-
-    def _unreadable(self, now: int) -> list[int]:
-        """Wants whose bytes could not be had a moment ago. Several threads ask: each looks at a copy."""
-        self._resting = {want: until for want, until in list(self._resting.items()) if until > now}
-        return list(self._resting)[:MOST_RESTING]
 
     def _covered(self, before: Sequence[StampRow], data: bytes) -> bytes | None:
         """What a link of a chain is over: the bytes themselves, or with a stamp before it that stamp and them."""

@@ -104,23 +104,27 @@ class Delivered:
 class Store:
     """Answers deliveries as it is told: `fail` refuses, `other` confirms with the hash of something else."""
 
-    def __init__(self) -> None:
+    def __init__(self, enrolment: str) -> None:
         self.how = "fail"
+        self.enrolment = enrolment
         self.objects: dict[str, bytes] = {}
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         if self.how == "fail":
             return httpx.Response(500)
         if request.method == "POST":
-            return httpx.Response(200, json={"lost": [], "opened": True, "sha256": "", "unsealed": []})
+            return httpx.Response(
+                200, json={"lost": [], "opened": True, "sha256": "", "unsealed": {self.enrolment: []}}
+            )
         data = request.content if self.how == "keep" else request.content[:-1]
         self.objects[request.url.path] = data
         return httpx.Response(200, json={"sha256": hashlib.sha256(data).hexdigest()})
 
 
 async def a_store_that_fails_then_keeps_something_else_then_mends(place: Place) -> Delivered:
-    spool, order, store = place.house.spool(), place.house.interview(), Store()
+    spool, order = place.house.spool(), place.house.interview()
     take = record(place.house, spool, order)
+    store = Store(take.enrolment.hex())
     recorded = _files(take.path)
     client = httpx.AsyncClient(transport=httpx.MockTransport(store.answer), base_url="http://store.test/intake/")
     delivery = place.house.delivery(spool, client, keep_seconds=0.0)

@@ -199,6 +199,7 @@ async def test_what_is_acknowledged_stays_for_its_time_and_until_it_is_sealed(
     orders = house.interview(), house.interview()
     sealed, waiting = (record(house, spool, order, ticks=3) for order in orders)
     unfinished = crash(house, spool, orders[1], ticks=3)
+    monkeypatch.setattr(Spool, "free_bytes", lambda _spool: 100 << 30)
     async with house.client() as client:
         async with running(house.delivery(spool, client)):
             await until(lambda: delivered(sealed) and delivered(waiting))
@@ -214,32 +215,64 @@ async def test_what_is_acknowledged_stays_for_its_time_and_until_it_is_sealed(
     assert house.spool().highest_take() == 3
 
 
-async def test_what_waits_for_its_seal_makes_room_for_a_recording(
-    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+async def test_what_waits_for_its_seal_makes_room_for_a_recording_also_while_the_store_is_away(
+    house: House, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store that never says which are sealed, and a disk that fills up: what the store has goes first."""
-    between, take = Between(house), record(house, spool, order, ticks=3)
+    """What is sealed goes first, and what is not only while there is too little space, oldest first."""
     free = 100 << 30
     monkeypatch.setattr(Spool, "free_bytes", lambda _spool: free)
-    between.answer = lambda asked: httpx.Response(200, json={"lost": []}) if "heartbeats" in asked.url.path else None
-    async with between.client() as client, running(house.delivery(spool, client, keep_seconds=0.0)):
-        await until(lambda: delivered(take))
-        await asyncio.sleep(0.3)
-        assert take.path.exists()
+    monkeypatch.setattr(delivering, "HEARTBEAT_SECONDS", 0.05)
+    orders = house.interview(), house.interview()
+    waiting = [record(house, spool, orders[0], ticks=3), record(house, spool, orders[0], ticks=3)]
+    sealed = record(house, spool, orders[1], ticks=3)
+    crash(house, spool, orders[0], ticks=3)
+    between = Between(house)
+    async with between.client() as client, running(house.delivery(spool, client)):
+        await until(lambda: all(map(delivered, [*waiting, sealed])))
+    async with between.client() as client, running(house.delivery(spool, client, keep_seconds=0.0)) as delivery:
+        await until(lambda: not sealed.path.exists())
+        between.answer = lambda _request: httpx.Response(503)
+        await until(lambda: delivery.state.trouble == "store-unavailable")
+        assert all(take.path.exists() for take in waiting)
+
+        def remove(spool: Spool, take: TakeFolder) -> None:
+            nonlocal free
+            free = 100 << 30
+            really(spool, take)
+
+        really = Spool.remove
+        monkeypatch.setattr(Spool, "remove", remove)
         free = LOW_SPACE_BYTES - 1
-        await until(lambda: not take.path.exists())
+        await until(lambda: not waiting[0].path.exists())
+        await asyncio.sleep(0.3)
+        assert waiting[1].path.exists(), "there is space again"
 
 
 def test_which_takes_wait_for_their_seal() -> None:
-    known = unsealed({"unsealed": [2]}, asked=100.0)
+    known = unsealed({"unsealed": {"a": [2], "b": []}}, asked=100.0)
     assert known is not None
-    assert [known.waits(take, 99.0) for take in (1, 2)] == [False, True]
-    assert known.waits(1, 101.0), "acknowledged after it was asked: nothing is known of it yet"
+    assert [known.waits("a", take, 99.0) for take in (1, 2)] == [False, True]
+    assert not known.waits("b", 2, 99.0)
+    assert known.waits("c", 1, 99.0), "of a device that the store does not know it says nothing"
+    assert known.waits("a", 1, 101.0), "acknowledged after it was asked: nothing is known of it yet"
 
 
-@pytest.mark.parametrize("answer", [None, [], {}, {"unsealed": None}, {"unsealed": 3}, {"unsealed": ["1"]}])
+@pytest.mark.parametrize(
+    "answer", [None, [], {}, {"unsealed": None}, {"unsealed": [3]}, {"unsealed": {"a": ["1"]}}, {"unsealed": {"a": 1}}]
+)
 def test_an_answer_that_does_not_say_is_taken_for_any(answer: object) -> None:
     assert unsealed(answer, asked=100.0) is None
+
+
+def test_what_is_answered_tells_of_all_that_were_enrolled_in_the_room(house: House, spool: Spool) -> None:
+    order = house.interview()
+    take = crash(house, spool, order, ticks=3)
+    house.store.intake.start(take.enrolment.hex(), 1, take.start.read_bytes())
+    later = house.device("later")
+    answer = house.store.intake.heartbeat(later.heartbeat(1, None, BEGAN))
+    assert answer == {"lost": [], "unsealed": {take.enrolment.hex(): [1], later.enrolment.hex(): []}}
+    house.store.book.read_only = True
+    assert house.store.intake.heartbeat(later.heartbeat(1, None, BEGAN))["unsealed"] is None
 
 
 async def test_a_spool_that_does_not_answer_is_an_alarm_and_not_the_end(

@@ -103,9 +103,13 @@ export class WhepClient {
     for (const report of reports.values()) {
       if (report.type !== "inbound-rtp" || report.kind !== "video") continue;
       if (report.framesDecoded && report.framesDecoded !== this.frames) {
-        this.firstAt ??= now;
         this.frames = report.framesDecoded;
         this.framesAt = now;
+      }
+      if (this.frames) {
+        // By when packets came: how long decoding them takes says nothing of how old they are.
+        this.firstAt ??= report.lastPacketReceivedTimestamp;
+        this.goesOn = !(report.lastPacketReceivedTimestamp - this.firstAt < GOES_ON_FOR);
       }
       const received = report.packetsReceived - (this.received ?? 0);
       const lost = report.packetsLost - (this.lost ?? 0);
@@ -120,11 +124,13 @@ export class WhepClient {
     } else if (now - this.framesAt > FROZEN_AFTER) {
       this.still = true;
       this.onState("frozen");
-    } else if (this.framesAt - this.firstAt < GOES_ON_FOR) {
-      this.onState(this.still ? "frozen" : "arriving");
     } else {
-      this.still = false;
       this.wait = FIRST_WAIT;
+      if (!this.goesOn) {
+        this.onState(this.still ? "frozen" : "arriving");
+        return;
+      }
+      this.still = false;
       this.onState(this.unsteady ? "unsteady" : "live");
     }
   }
@@ -153,7 +159,7 @@ export class WhepClient {
     }
     this.peer?.close();
     this.onStream(null);
-    this.peer = this.session = this.frames = this.firstAt = this.received = this.lost = undefined;
+    this.peer = this.session = this.frames = this.firstAt = this.goesOn = this.received = this.lost = undefined;
   }
 }
 
