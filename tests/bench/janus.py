@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.drill.house import free_ports
-from tests.bench.load import end
+from tests.bench.load import DIES_WITH_US, end
 
 PLUGIN = "janus.plugin.videoroom"
 _READY_S = 10.0
@@ -82,7 +82,7 @@ class Janus:
         await asyncio.to_thread(self._configure)
         with await asyncio.to_thread((self._folder / "janus.log").open, "wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                "janus", "-F", str(self._folder), "-C", str(self._folder / "janus.jcfg"),
+                *DIES_WITH_US, "janus", "-F", str(self._folder), "-C", str(self._folder / "janus.jcfg"),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         routes = [Route("/whip", self._publish, methods=["POST"]), Route("/whip/{id}", self._end, methods=["DELETE"])]

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import imageio_ffmpeg
 
@@ -57,6 +57,10 @@ async def end(process: asyncio.subprocess.Process) -> None:
             await process.wait()
 
 
+DIES_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Before a command that would go on for ever: a bench that is killed leaves nothing behind."""
+
+
 class Publishers:
     """Cameras for as long as they are entered. `to`: each one's WHIP address and bearer token (None: none)."""
 
@@ -69,7 +73,7 @@ class Publishers:
         for address, token in self._to:
             self._running.append(
                 await asyncio.create_subprocess_exec(
-                    imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-re",
+                    *DIES_WITH_US, imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-re",
                     "-stream_loop", "-1", "-i", str(source), "-c", "copy",
                     *(["-authorization", token] if token else []), "-f", "whip", address,
                     stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,

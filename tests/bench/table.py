@@ -25,6 +25,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- written by scripts/bench: change nothing by hand -->", "<!-- up to here -->"
 HEAD = ("name", "what", "ours", "peer", "ratio", "goal", "reached", "date", "command")
 UNMEASURED = "not measured yet"
+_OF_A_DAY = re.compile(r"Machine, (\d{4}-\d{2}-\d{2}): ")
 LIBRARIES = ("aiortc", "aioice", "pylibsrtp", "uvloop", "av", "cryptography", "sqlalchemy")
 TOOLS = {
     "Chromium": ("chromium", "--version"),
@@ -36,7 +37,8 @@ TOOLS = {
 
 @dataclass(slots=True)
 class Table:
-    """`rows`: cells by name. `seen`: sentences of what else was seen, by name. `machine`: where it was measured."""
+    """`rows`: cells by name. `seen`: sentences of what else was seen, by name. `machine`: where and with what it was
+    measured, a sentence for each machine of each day that a row is of, and the newest versions."""
 
     rows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seen: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -51,6 +53,13 @@ class Table:
             f"{figure.sign} {number(figure.goal)}{unit}", reached, day.isoformat(), f"`scripts/bench {figure.name}`",
         )  # fmt: skip
         self.seen[figure.name] = figure.notes
+
+    def put_machine(self, sentence: str, versions: str, day: datetime.date) -> None:
+        """Keeps what is said of the days of other rows: figures of two machines do not compare."""
+        days = {cells[7] for cells in self.rows.values()}
+        said = [f"Machine, {day.isoformat()}: {sentence}", *self.machine]
+        kept = [each for each in said if (found := _OF_A_DAY.match(each)) and found[1] in days]
+        self.machine = (*sorted(set(kept), reverse=True), versions)
 
 
 def _compared(figure: Figure) -> tuple[str, str]:
@@ -101,7 +110,7 @@ def _parts(page: str) -> tuple[str, str, str]:
     return before + begins, inside, ends + after
 
 
-def machine() -> tuple[str, ...]:
+def machine() -> tuple[str, str]:
     """Machine and versions, for whoever measures again."""
     cpu = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
@@ -110,7 +119,7 @@ def machine() -> tuple[str, ...]:
     tools = [f"{name} {version}" for name, command in TOOLS.items() if (version := _version(command))]
     libraries = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
     return (
-        f"Machine: {os.cpu_count()} × {cpu[1] if cpu else platform.machine()}, {gibibytes:.0f} GiB, "
+        f"{os.cpu_count()} × {cpu[1] if cpu else platform.machine()}, {gibibytes:.0f} GiB, "
         f"{system}, Linux {platform.release()}",
         f"Versions: Python {platform.python_version()}, FFmpeg {imageio_ffmpeg.get_ffmpeg_version()}, "
         + ", ".join([*tools, *libraries]),
@@ -131,6 +140,7 @@ def write(figure: Figure, benches: Mapping[str, str], page: Path = PAGE) -> None
         raise ValueError("a shortened run is not written into the table")
     text = page.read_text()
     table = parse(text)
-    table.machine = machine()
-    table.put(figure, benches[figure.name], datetime.datetime.now(datetime.UTC).date())
+    today = datetime.datetime.now(datetime.UTC).date()
+    table.put(figure, benches[figure.name], today)
+    table.put_machine(*machine(), today)
     page.write_text(render(text, table, benches))

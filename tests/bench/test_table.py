@@ -42,8 +42,22 @@ def test_what_was_not_measured_now_is_kept_and_what_never_was_is_told(tmp_path: 
     found = parse(text)
     assert [cells[6] for cells in found.rows.values()] == ["yes", "**no**"]
     assert found.seen == {"eye": ("slow",)}
-    assert found.machine == machine()
+    sentence, versions = machine()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    assert found.machine == (f"Machine, {today}: {sentence}", versions)
     assert render(text, found, BENCHES) == text
+
+
+def test_rows_of_another_machine_keep_saying_so() -> None:
+    table = Table()
+    table.put(SEAL, "sealing", DAY)
+    table.put_machine("one core", "old versions", DAY)
+    for day in (1, 2):
+        later = DAY + datetime.timedelta(days=day)
+        table.put(EYE, "the eye", later)
+        table.put_machine(f"{day + 1} cores", "versions", later)
+    text = render(EMPTY, table, BENCHES)
+    assert parse(text).machine == ("Machine, 2026-11-24: 3 cores", "Machine, 2026-11-22: one core", "versions")
 
 
 def test_a_shortened_run_and_a_page_without_marks_are_refused(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ async def test_a_stamp_that_was_being_asked_for_is_obtained_once(tmp_path: Path)
         try:
             await until(lambda: authority.asked, 60)
             await lives.kill()
-            assert workflows(house, "PENDING", "stamp-") == 1, "DBOS has it on record"
+            assert workflows(house, "PENDING", "stamp-") >= 1, "DBOS has it on record"
             assert obtained(house) == []
             let_go.set()
             await lives.begin()
