@@ -128,8 +128,8 @@ class Delivery:
             self._news.clear()
             try:
                 if time.monotonic() >= next_tidy:
+                    await self._tidy()
                     next_tidy = time.monotonic() + TIDY_SECONDS
-                    await asyncio.to_thread(self._forget_old)
                 # A new number is told at once: a take that never comes then shows, and nothing is sealed without it.
                 if time.monotonic() >= next_heartbeat or told != self._spool.highest_take():
                     highest = self._spool.highest_take()
@@ -314,6 +314,13 @@ class Delivery:
         reply = await self._client.request(method, path, content=data, headers=headers)
         reply.raise_for_status()
         return reply
+
+    async def _tidy(self) -> None:
+        """A disk that lets nothing be removed holds up no delivery: that may be what it waits for."""
+        try:
+            await asyncio.to_thread(self._forget_old)
+        except (OSError, NoSpace) as error:
+            log.error("spool_not_tidied", error=type(error).__name__)
 
     def _forget_old(self) -> None:
         """Removes takes that the store has had, whole, for long enough. Raises NoSpace, OSError.

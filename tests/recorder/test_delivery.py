@@ -11,7 +11,7 @@ import pytest
 
 from evidence_store.custody import Verb
 from evidence_store.database.schema import DeviceRow
-from evidence_store.errors import KeysOutOfReach
+from evidence_store.errors import KeysOutOfReach, NoSpace
 from evidence_store.kek import KeyEncryptionKeys
 from evidence_store.sealing.keys import PrivateKey
 from recorder import delivery as delivering
@@ -246,6 +246,18 @@ async def test_what_waits_for_its_seal_makes_room_for_a_recording_also_while_the
         await until(lambda: not waiting[0].path.exists())
         await asyncio.sleep(0.3)
         assert waiting[1].path.exists(), "there is space again"
+
+
+async def test_a_disk_that_lets_nothing_be_removed_holds_up_no_delivery(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def removals(_spool: Spool) -> None:
+        raise NoSpace("full", code="spool-full")
+
+    monkeypatch.setattr(Spool, "finish_removals", removals)
+    take = record(house, spool, order, ticks=3)
+    async with house.client() as client, running(house.delivery(spool, client, keep_seconds=0.0)) as delivery:
+        await until(lambda: delivered(take) and delivery.state.trouble is None)
 
 
 def test_which_takes_wait_for_their_seal() -> None:
