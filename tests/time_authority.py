@@ -7,7 +7,7 @@ import datetime
 import re
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -110,6 +110,22 @@ class TimeAuthority:
         if not self.behind:
             return response
         return self.signed(moved(self.info(response), self.behind))
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Whoever asks meanwhile is kept waiting until its end."""
+        let_go = threading.Event()
+
+        def kept(request: bytes) -> bytes:
+            let_go.wait(120)
+            return self.reply(request)
+
+        self.answer = kept
+        try:
+            yield
+        finally:
+            let_go.set()
+            self.answer = self.reply
 
     def info(self, response: bytes) -> bytes:
         """The TSTInfo that a response signs (RFC 3161, 2.4.2), DER."""

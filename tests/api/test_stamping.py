@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import datetime
 import os
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -113,25 +112,14 @@ async def test_a_stop_does_not_wait_for_an_authority_that_keeps_its_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stamping, "ANSWER_WITHIN_S", 60.0)
-    let_go = threading.Event()
     with TimeAuthority(tmp_path / "one") as one:
         house = stamped_house(tmp_path / "house", one)
-
-        def kept(request: bytes) -> bytes:
-            let_go.wait(60)
-            return one.reply(request)
-
-        one.answer = kept
-        try:
-            with capture_logs() as said:
-                async with asking(house, one):
-                    await asyncio.to_thread(recorded, house, house.interview())
-                    await until(lambda: one.asked, 60)
-            assert "long_work_left_under_way" not in [each["event"] for each in said]
-        finally:
-            let_go.set()
+        with one.keeping(), capture_logs() as said:
+            async with asking(house, one):
+                await asyncio.to_thread(recorded, house, house.interview())
+                await until(lambda: one.asked, 60)
+        assert "long_work_left_under_way" not in [each["event"] for each in said]
         assert obtained(house) == []
-        one.answer = one.reply
         assert await ask(house, one) >= 4, "the same questions are asked again"
         assert one.asked[0] in one.asked[1:]
         house.close()

@@ -90,33 +90,25 @@ async def test_a_copy_that_was_being_made_is_made(house: House, lives: Lives, se
 
 
 async def test_a_stamp_that_was_being_asked_for_is_obtained_once(tmp_path: Path) -> None:
-    let_go = threading.Event()
     with TimeAuthority(tmp_path / "authority") as authority:
         house = stamped_house(tmp_path / "house", authority)
-
-        def kept(request: bytes) -> bytes:
-            let_go.wait(120)
-            return authority.reply(request)
-
-        authority.answer = kept
         recorded(house, house.interview())
         configured = TimeAuthoritySetting(address=authority.address, certificate=authority.pem)
         settings = Settings(
             data=house.folder, port=free_port(), demo=True, watch=False, time_authorities=[configured]
         )  # fmt: skip
         lives = Lives(settings, tmp_path / "log")
-        await lives.begin()
         try:
-            await until(lambda: authority.asked, 60)
-            await lives.kill()
-            assert workflows(house, "PENDING", "stamp-") >= 1, "DBOS has it on record"
-            assert obtained(house) == []
-            let_go.set()
+            with authority.keeping():
+                await lives.begin()
+                await until(lambda: authority.asked, 60)
+                await lives.kill()
+                assert workflows(house, "PENDING", "stamp-") >= 1, "DBOS has it on record"
+                assert obtained(house) == []
             await lives.begin()
             await until(lambda: len(obtained(house)) >= 4, 60)
             await until(lambda: workflows(house, "PENDING") == workflows(house, "ENQUEUED") == 0)
         finally:
-            let_go.set()
             await lives.kill()
         assert authority.asked[0] in authority.asked[1:], "the same question, with its nonce"
         abouts = [each["about"] for each in obtained(house)]
