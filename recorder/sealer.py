@@ -5,14 +5,17 @@ Every step leaves the take whole: what fails for want of space has changed nothi
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Sequence
+import itertools
+import threading
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from evidence_store.canonical import Record, canonical
-from evidence_store.errors import NoSpace
+from evidence_store.errors import NoSpace, Unavailable
 from evidence_store.sealing import journal
 from evidence_store.sealing.keys import PublicKey, take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet, SegmentKeys
@@ -23,8 +26,9 @@ from recorder.spool import SegmentFile, Spool, TakeFolder, write_durably
 from recorder.take import Order
 
 TICKS_A_SEGMENT = 8
-TOGETHER_BYTES = 8 << 20
-"""Of ticks that had to wait, sealed and made durable by one write: what a disk that stalled is caught up with."""
+TOGETHER_BYTES = 5 << 20
+"""Of ticks that had to wait, made durable by one commit. Half a segment of two cameras at their best: what is encrypted
+meanwhile takes about as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,85 @@ class Closed:
     durable: Durable
 
 
-@dataclass(slots=True)
-class _OpenSegment:
-    keys: SegmentKeys
-    header: Header
-    file: SegmentFile
-    ticks: int = 0
+class _Room:
+    """Memory where ciphertexts wait for the disk: that which served before, since what lay there is on the disk by now.
+    Fresh memory, page by page, costs more than encrypting what goes there."""
+
+    __slots__ = ("_memory",)
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def of(self, size: int) -> memoryview:
+        """At least so many bytes."""
+        if size > len(self._memory):
+            self._memory = bytearray(size)
+        return memoryview(self._memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """Where a take stands between two ticks. `header` is None, and `ticks` 0, while nothing of `segment` is sealed."""
+
+    segment: int
+    header: Header | None
+    ticks: int
+    next_tick: int
+    head: bytes
+
+    def room(self) -> int:
+        """How many ticks the segment still takes."""
+        return TICKS_A_SEGMENT - self.ticks
+
+    def in_next_segment(self) -> _Reach:
+        return _Reach(self.segment + 1, None, 0, self.next_tick, self.head)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sealed:
+    """Ticks of one segment, ready for its file, and where the take stands once they are there."""
+
+    count: int
+    frames: list[bytes | memoryview]
+    reach: _Reach
+    durable: Durable
+
+
+class _Commit:
+    """Sealed ticks on their way to the disk, in a thread of their own. It ends with its process: what a disk that
+    hangs has not taken by then is a crash's to find."""
+
+    __slots__ = ("_error", "_thread", "sealed")
+
+    def __init__(self, sealed: _Sealed, file: SegmentFile) -> None:
+        self.sealed = sealed
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(file,), name="spool", daemon=True)
+        self._thread.start()
+
+    def _run(self, file: SegmentFile) -> None:
+        try:
+            file.append(*self.sealed.frames)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the ticks are waited for
+            self._error = error
+
+    def wait(self) -> None:
+        """Returns when they are durable. Raises what kept them from being so."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+def together(waiting: Sequence[Tick], room: int) -> int:
+    """How many of the ticks that wait go into one commit: of those that the segment still takes (`room`), one, or as
+    many as are `TOGETHER_BYTES`."""
+    count, size = 0, 0
+    for tick in waiting[:room]:
+        size += sum(map(sealed_size, tick.messages))
+        if count and size > TOGETHER_BYTES:
+            break
+        count += 1
+    return count
 
 
 @dataclass(slots=True)
@@ -98,12 +175,15 @@ class Sealer:
     start_hash: bytes
     _ratchet: Ratchet
     _take_key: ec.EllipticCurvePrivateKey | None
-    head: bytes
-    _segment: _OpenSegment | None = None
-    _next_tick: int = 0
-    _hashes: list[bytes] = field(default_factory=list)
+    _reach: _Reach
+    """How far it is durable. What is sealed beyond is forgotten when the disk refuses it, and sealed anew."""
     last: Durable | None = None
-    _room: bytearray = field(default_factory=bytearray)
+    _keys: dict[int, SegmentKeys] = field(default_factory=dict)
+    """Of the segments that are not all on the disk yet."""
+    _file: SegmentFile | None = None
+    _hashes: list[bytes] = field(default_factory=list)
+    _rooms: tuple[_Room, _Room] = field(default_factory=lambda: (_Room(), _Room()))
+    """What is committed lies in one, what is encrypted meanwhile goes into the other."""
 
     @classmethod
     def begin(
@@ -147,67 +227,95 @@ class Sealer:
         )
         digest = journal.start_hash(record)
         write_durably(folder.start, journal.sign_start(record, device.signers(take_key)))
-        return cls(device, spool, folder, order, digest, Ratchet(digest, secret), take_key, digest)
+        reach = _Reach(0, None, 0, 0, digest)
+        return cls(device, spool, folder, order, digest, Ratchet(digest, secret), take_key, reach)
 
-    def together(self, waiting: Sequence[Tick]) -> int:
-        """How many of the ticks that wait go into one `write`: of one segment, and of `TOGETHER_BYTES` or one tick."""
-        count, size = 0, 0
-        for tick in waiting[: TICKS_A_SEGMENT - (self._segment.ticks if self._segment else 0)]:
-            size += sum(map(sealed_size, tick.messages))
-            if count and size > TOGETHER_BYTES:
-                break
-            count += 1
-        return count
+    def write(self, tick: Tick, *, urgent: bool = False) -> Durable:
+        """Seals a tick; durable when it returns. Raises NoSpace, OSError: try the same again later."""
+        sealed = self._seal([tick], self._reach, self._rooms[0])
+        self._file_of(sealed).append(*sealed.frames, urgent=urgent)
+        return self._settle(sealed)
 
-    def write(self, *ticks: Tick, urgent: bool = False) -> Durable:
-        """Seals ticks, as many as go `together`; durable when it returns. Raises NoSpace: try the same again later."""
+    def catch_up(self, waiting: Sequence[Tick]) -> Generator[tuple[int, Durable], None, None]:
+        """Seals ticks that had to wait, several by one commit; while the disk takes some, the next are encrypted.
+
+        Yields how many more have become durable, in their order, and how far the take is then. Raises NoSpace, OSError:
+        what was not yielded is to be tried again. Who stops listening before the end is done with this take.
+        """
+        rest, reach, rooms = list(waiting), self._reach, itertools.cycle(self._rooms)
+        under_way: _Commit | None = None
+        try:
+            while rest or under_way:
+                ready: _Sealed | None = None
+                if rest:
+                    reach = reach if reach.room() else reach.in_next_segment()
+                    ready = self._seal(rest[: together(rest, reach.room())], reach, next(rooms))
+                    reach, rest = ready.reach, rest[ready.count :]
+                landed = self._land(under_way) if under_way else None
+                under_way = _Commit(ready, self._file_of(ready)) if ready else None
+                if landed:
+                    yield landed
+        finally:
+            if under_way:
+                with contextlib.suppress(Unavailable, OSError):  # it is being raised, or nobody listens any more
+                    self._land(under_way)
+
+    def _seal(self, ticks: Sequence[Tick], reach: _Reach, room: _Room) -> _Sealed:
+        """Ticks of one segment, from `reach` on. Changes nothing but which keys are known."""
         if self._take_key is None:
             raise ValueError("the take is closed")
-        open_segment = self._segment or self._new_segment()
-        if not 0 < len(ticks) <= TICKS_A_SEGMENT - open_segment.ticks:
-            raise ValueError("ticks of another segment")
-        rest = self._room_for([message for tick in ticks for message in tick.messages])
-        frames: list[bytes | memoryview] = [] if open_segment.ticks else [open_segment.header.encode()]
-        i, head = open_segment.keys.index, self.head
-        for t, tick in enumerate(ticks, start=self._next_tick):
+        rest = room.of(sum(sealed_size(message) for tick in ticks for message in tick.messages))
+        i, t, head = reach.segment, reach.next_tick, reach.head
+        header = reach.header or Header(self.start_hash, i, t, head)
+        frames: list[bytes | memoryview] = [] if reach.header else [header.encode()]
+        keys = self._keys_of(i)
+        for tick in ticks:
             sealed = []
             for message in tick.messages:
                 place = Place(self.start_hash, i, t, message.kind, message.track, message.epoch)
                 size = sealed_size(message)
-                sealed.append(seal_message(open_segment.keys, place, message, rest[:size]))
+                sealed.append(seal_message(keys, place, message, rest[:size]))
                 rest = rest[size:]
             body = canonical(tick_record(i, t, tick.monotonic_ns, tick.utc_ns, sealed, tick.events))
             head = journal.next_head(head, body)
             frames += tick_parts([each.ciphertext for each in sealed], body, journal.sign_tick(self._take_key, head))
-        open_segment.file.append(*frames, urgent=urgent)
-        self.head, self._next_tick = head, self._next_tick + len(ticks)
-        open_segment.ticks += len(ticks)
-        self.last = Durable(i, self._next_tick - 1, head, ticks[-1].monotonic_ns, ticks[-1].utc_ns)
-        if open_segment.ticks >= TICKS_A_SEGMENT:
+            t += 1
+        durable = Durable(i, t - 1, head, ticks[-1].monotonic_ns, ticks[-1].utc_ns)
+        return _Sealed(len(ticks), frames, _Reach(i, header, reach.ticks + len(ticks), t, head), durable)
+
+    def _keys_of(self, segment: int) -> SegmentKeys:
+        """Those that it had when the disk refused it: the ratchet does not turn back."""
+        while segment >= self._ratchet.index:
+            keys = self._ratchet.next_segment()
+            self._keys[keys.index] = keys
+        return self._keys[segment]
+
+    def _file_of(self, sealed: _Sealed) -> SegmentFile:
+        if self._file is None:
+            self._file = SegmentFile(self.folder.segment(sealed.reach.segment), self.spool)
+        return self._file
+
+    def _land(self, commit: _Commit) -> tuple[int, Durable]:
+        commit.wait()
+        return commit.sealed.count, self._settle(commit.sealed)
+
+    def _settle(self, sealed: _Sealed) -> Durable:
+        """It is on the disk: this is how far the take reaches now."""
+        self._reach, self.last = sealed.reach, sealed.durable
+        if not self._reach.room():
             self._end_segment()
-        return self.last
-
-    def _room_for(self, messages: Sequence[Message]) -> memoryview:
-        """Where their ciphertexts go: the room that served before, for what lay there is on the disk by now."""
-        size = sum(map(sealed_size, messages))
-        if size > len(self._room):
-            self._room = bytearray(size)
-        return memoryview(self._room)
-
-    def _new_segment(self) -> _OpenSegment:
-        keys = self._ratchet.next_segment()
-        header = Header(self.start_hash, keys.index, self._next_tick, self.head)
-        self._segment = _OpenSegment(keys, header, SegmentFile(self.folder.segment(keys.index), self.spool))
-        return self._segment
+        return sealed.durable
 
     def _end_segment(self) -> None:
-        ended, self._segment = self._segment, None
-        if ended is None:
+        ended = self._reach
+        if ended.header is None:
             return
-        ended.file.finish()
-        ended.keys.forget()
-        if ended.ticks:
-            self._hashes.append(segment_hash(ended.header, self.head))
+        if self._file is not None:
+            self._file.finish()
+            self._file = None
+        self._keys.pop(ended.segment).forget()
+        self._hashes.append(segment_hash(ended.header, ended.head))
+        self._reach = ended.in_next_segment()
 
     def close(self, closing: Tick) -> Closed:
         """Seals a last tick and the signed close, on a full disk from the reserve; destroys the keys.
@@ -227,7 +335,7 @@ class Sealer:
             take=self.folder.take,
             start=self.start_hash,
             last=(last.segment, last.tick),
-            head=self.head,
+            head=self._reach.head,
             segments=self._hashes,
             how=journal.Ending.STOPPED,
             torn=None,
@@ -245,12 +353,13 @@ class Sealer:
 
     def forget(self) -> None:
         """Destroys what could still read or sign this take."""
-        if self._segment is not None:
-            self._segment.keys.forget()
-            self._segment.file.finish()
+        if self._file is not None:
+            self._file.finish()
+        for keys in self._keys.values():
+            keys.forget()
         self._ratchet.forget()
         self._take_key = None
 
     def segment_ended(self) -> bool:
         """True between two segments."""
-        return self._segment is None
+        return self._reach.header is None

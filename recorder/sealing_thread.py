@@ -138,12 +138,17 @@ class SealingThread:
         # The first of a take by itself: the start is delivered as soon as it is durable. And one by one on a disk that
         # has failed: where there is room for little, little goes in.
         alone = len(waiting) == 1 or self._failing or sealer.last is None
-        count = 1 if alone else sealer.together(waiting)
         try:
-            durable = sealer.write(*waiting[:count])
+            if alone:
+                self._taken(sealer, 1, sealer.write(waiting[0]))
+                return
+            for count, durable in sealer.catch_up(waiting):
+                self._taken(sealer, count, durable)
+                if self._ending:
+                    return
         except (Unavailable, OSError) as error:
             self._failing = True
-            if count > 1:
+            if not alone:
                 return
             code = error.code if isinstance(error, Unavailable) else "spool-failing"
             self._tell(self._on_disk, code)
@@ -157,7 +162,8 @@ class SealingThread:
                     events += closing.events
                     self._close = (Tick(closing.messages, events, closing.monotonic_ns, closing.utc_ns), future)
                     self._ticks.clear()
-            return
+
+    def _taken(self, sealer: Sealer, count: int, durable: Durable) -> None:
         for _ in range(count):
             self._ticks.popleft()
         self._failing = False

@@ -133,7 +133,7 @@ DEFENCES: dict[int, list[Group]] = {
     ],
     17: [
         (Line("evidence_store/sealing/ratchet.py", "self._secret[:] = memoryview(derived)[2 * KEY_SIZE :]"),),
-        (Line("recorder/sealer.py", "ended.keys.forget()"),),
+        (Line("recorder/sealer.py", "self._keys.pop(ended.segment).forget()"),),
     ],
     18: [
         (

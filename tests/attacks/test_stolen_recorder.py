@@ -183,9 +183,9 @@ def test_the_running_process_opens_its_current_segment_and_none_before(
         sealer.write(tick(t))
     before, start = segment_ticks(house, sealer.folder), sealer.start_hash
     assert len(before) == 3
-    assert sealer._segment is not None
-    held = [bytes(sealer._segment.keys._buffer[at : at + 32]) for at in (0, 32)] + [bytes(sealer._ratchet._secret)]
-    assert opens(sealer._segment.keys, start, before[2]), "the current segment is in its hands, by design"
+    (keys,) = sealer._keys.values()
+    held = [bytes(keys._buffer[at : at + 32]) for at in (0, 32)] + [bytes(sealer._ratchet._secret)]
+    assert opens(keys, start, before[2]), "the current segment is in its hands, by design"
     for secret in held:
         for i in range(3):
             ratchet = Ratchet(start, bytearray(secret), i)
@@ -205,7 +205,7 @@ def test_between_two_segments_nothing_recorded_can_be_opened(house: House, spool
 
 def test_a_closed_or_dropped_sealer_holds_nothing(house: House, spool: Spool, order: Order) -> None:
     def emptied(sealer: Sealer) -> bool:
-        open_keys = b"" if sealer._segment is None else bytes(sealer._segment.keys._buffer)
+        open_keys = b"".join(bytes(keys._buffer) for keys in sealer._keys.values())
         return sealer._take_key is None and not any(sealer._ratchet._secret) and not any(open_keys)
 
     closed = begin(house, spool, order)

@@ -2,8 +2,8 @@
 comes to its own limit: the same bytes through one cipher and twice through SHA-256, in memory, and nothing else.
 
 Ours is the recording way itself, from messages to a durable spool: commitment, Cobblestone-256, hash, record, chain,
-P-256 signature, a new key each eight ticks; one write and one fdatasync for the ticks that wait, as in a recorder whose
-disk stalled: here all of them do, up to eight at a time. The peer is `openssl dgst -sha256` of
+P-256 signature, a new key each eight ticks; all ticks wait, as in a recorder whose disk stalled: up to eight go into
+one commit, and while the disk takes them the next are encrypted. The peer is `openssl dgst -sha256` of
 the clear bytes, `age -r` and `openssl dgst -sha256` of what came out, with one fsync at the end: it neither signs nor
 survives a cut in the middle. Both are held to the same core, children included, and write to the same disk.
 """
@@ -70,10 +70,8 @@ class Room:
             )
             for index in range(0, len(messages), 2)
         ]  # fmt: skip
-        while ticks:
-            count = sealer.together(ticks)
-            sealer.write(*ticks[:count])
-            del ticks[:count]
+        for _ in sealer.catch_up(ticks):
+            pass
         sealer.close(Tick([], [], len(messages), NOW_NS + len(messages)))
 
 

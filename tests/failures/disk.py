@@ -239,8 +239,8 @@ async def the_power_goes_in_the_middle_of_a_take(place: Place) -> AfterTheCut:
             sealer.write(tick(t))
         claimed = 21
         # The next one is being written: some of its bytes are in the file, none of them synced.
-        assert sealer._segment is not None
-        with sealer._segment.file._path.open("ab") as file:
+        assert sealer._file is not None
+        with sealer._file._path.open("ab") as file:
             file.write(b"half a tick")
     sealer.forget()
     shutil.rmtree(place.folder / "room" / "spool")

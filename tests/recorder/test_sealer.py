@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import itertools
+import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +23,7 @@ from evidence_store.sealing.keys import take_wrap_info
 from evidence_store.sealing.ratchet import Ratchet
 from evidence_store.sealing.tick import Kind, Message, open_message, place_of
 from recorder import sealing_thread
-from recorder.sealer import TICKS_A_SEGMENT, TOGETHER_BYTES, Closed, Durable, Sealer, Tick
+from recorder.sealer import TICKS_A_SEGMENT, TOGETHER_BYTES, Closed, Durable, Sealer, Tick, together
 from recorder.sealing_thread import MAX_WAITING, SealingThread
 from recorder.spool import Spool, TakeFolder
 from recorder.take import Order
@@ -217,16 +222,15 @@ async def test_every_tick_offered_is_sealed_in_order(house: House, spool: Spool,
 async def test_what_waited_for_the_disk_is_made_durable_together_and_no_further_than_its_segment(
     house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes: list[int] = []
-    write = Sealer.write
+    commits: list[int] = []
+    settle = Sealer._settle
 
-    def counted(sealer: Sealer, *ticks: Tick, urgent: bool = False) -> Durable:
-        durable = write(sealer, *ticks, urgent=urgent)
-        writes.append(len(ticks))
-        return durable
+    def counted(sealer: Sealer, sealed: Any) -> Durable:
+        commits.append(sealed.count)
+        return settle(sealer, sealed)
 
     heard = Heard()
-    monkeypatch.setattr(Sealer, "write", counted)
+    monkeypatch.setattr(Sealer, "_settle", counted)
     async with sealing(heard, house, spool, order) as (thread, sealer):
         spool.limit_bytes = spool.used_bytes
         for t in range(1, 20):
@@ -235,7 +239,7 @@ async def test_what_waited_for_the_disk_is_made_durable_together_and_no_further_
         spool.limit_bytes = None
         await until(lambda: heard.durable[-1].tick == 19)
         await thread.close(tick(20))
-    assert writes == [1, 1, 6, 8, 4, 1], "alone as long as the disk has just failed, then to each segment's end"
+    assert commits == [1, 1, 6, 8, 4, 1], "alone as long as the disk has just failed, then to each segment's end"
     walked = walk(house, sealer.folder, order)
     assert [each["t"] for each in walked.ticks] == list(range(21))
     assert [len(ticks) for ticks in _ticks_of(sealer.folder)] == [8, 8, 5]
@@ -266,19 +270,154 @@ async def test_of_ticks_that_fit_one_by_one_none_is_lost_because_they_waited_tog
     assert (gap["from"], gap["to"]) == (str(BEGAN + last * TICK_NS), str(BEGAN + 6 * TICK_NS))
 
 
-def test_ticks_of_two_segments_do_not_go_together(house: House, spool: Spool, order: Order) -> None:
-    sealer = begin(house, spool, order)
+def test_of_ticks_that_wait_those_go_together_that_the_segment_takes_and_memory_has_room_for() -> None:
     waiting = [tick(t) for t in range(TICKS_A_SEGMENT + 2)]
-    assert sealer.together(waiting) == TICKS_A_SEGMENT
-    sealer.write(*waiting[:3])
-    assert sealer.together(waiting[3:]) == TICKS_A_SEGMENT - 3
-    with pytest.raises(ValueError, match="another segment"):
-        sealer.write(*waiting[3 : TICKS_A_SEGMENT + 1])
-    with pytest.raises(ValueError, match="another segment"):
-        sealer.write()
+    assert together(waiting, TICKS_A_SEGMENT) == TICKS_A_SEGMENT
+    assert together(waiting, 3) == 3
     large = [tick(t, size=TOGETHER_BYTES) for t in range(2)]
-    assert sealer.together(large) == 1, "one goes however large it is"
-    assert sealer.together([]) == 0
+    assert together(large, TICKS_A_SEGMENT) == 1, "one goes however large it is"
+    assert together([], TICKS_A_SEGMENT) == 0
+
+
+# Catching up: one commit under way while the next ticks are encrypted
+
+
+@pytest.mark.parametrize("before", [0, 1, TICKS_A_SEGMENT - 1, TICKS_A_SEGMENT])
+@pytest.mark.parametrize("count", [1, TICKS_A_SEGMENT, 3 * TICKS_A_SEGMENT + 2])
+def test_what_is_caught_up_with_is_the_same_take(
+    house: House, spool: Spool, order: Order, before: int, count: int
+) -> None:
+    sealer = begin(house, spool, order)
+    for t in range(before):
+        sealer.write(tick(t))
+    caught_up = list(sealer.catch_up([tick(t) for t in range(before, before + count)]))
+    assert sum(each for each, _ in caught_up) == count
+    assert [durable.tick for _, durable in caught_up] == [
+        before + sum(each for each, _ in caught_up[: place + 1]) - 1 for place in range(len(caught_up))
+    ]
+    sealer.close(tick(before + count))
+    walked = walk(house, sealer.folder, order)
+    assert walked.close is not None
+    assert walked.clear == [message.data for t in range(before + count + 1) for message in tick(t).messages]
+    assert [each["i"] for each in walked.ticks] == [t // TICKS_A_SEGMENT for t in range(before + count + 1)]
+
+
+@dataclass
+class SlowDisk:
+    """What was on the disk, and whether the next ticks were sealed already, while each of the files was committed."""
+
+    files: list[list[str]] = field(default_factory=list)
+    sealed_meanwhile: list[bool] = field(default_factory=list)
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    seen, sealed, fdatasync, seal = SlowDisk(), threading.Event(), os.fdatasync, Sealer._seal
+
+    def slow(descriptor: int) -> None:
+        folder = Path(os.readlink(f"/proc/self/fd/{descriptor}")).parent
+        seen.files.append(sorted(each.name for each in folder.glob("*.segment")))
+        seen.sealed_meanwhile.append(sealed.wait(timeout=10 if len(seen.files) < 3 else 0))
+        fdatasync(descriptor)
+
+    def sealing(sealer: Sealer, ticks: Sequence[Tick], reach: Any, room: Any) -> Any:
+        done = seal(sealer, ticks, reach, room)
+        if ticks[0].monotonic_ns:
+            sealed.set()
+        return done
+
+    def committed(sealer: Sealer, done: Any) -> Durable:
+        sealed.clear()
+        return settle(sealer, done)
+
+    settle = Sealer._settle
+    monkeypatch.setattr(os, "fdatasync", slow)
+    monkeypatch.setattr(Sealer, "_seal", sealing)
+    monkeypatch.setattr(Sealer, "_settle", committed)
+    return seen
+
+
+def test_while_the_disk_takes_some_the_next_are_encrypted_and_no_file_is_begun_before_its_turn(
+    house: House, spool: Spool, order: Order, slow_disk: SlowDisk
+) -> None:
+    """A segment's file says to delivery and recovery that the one before it is whole."""
+    sealer = begin(house, spool, order)
+    assert len(list(sealer.catch_up([tick(t) for t in range(3 * TICKS_A_SEGMENT)]))) == 3
+    names = [f"00000{i}.segment" for i in range(3)]
+    assert slow_disk.files == [names[:1], names[:2], names]
+    assert slow_disk.sealed_meanwhile == [True, True, False], "behind the last there is nothing to encrypt"
+    sealer.close(tick(3 * TICKS_A_SEGMENT))
+    assert len(walk(house, sealer.folder, order).ticks) == 3 * TICKS_A_SEGMENT + 1
+
+
+@pytest.mark.parametrize("refused", range(4))
+def test_a_disk_that_refuses_on_the_way_has_taken_what_was_said_and_takes_the_rest_later(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    """What was encrypted beyond is forgotten, with its place in the chain; its keys serve again."""
+    sealer, waiting = begin(house, spool, order), [tick(t) for t in range(3 * TICKS_A_SEGMENT + 2)]
+    fdatasync, commits = os.fdatasync, itertools.count()
+
+    def failing(descriptor: int) -> None:
+        if next(commits) == refused:
+            raise OSError(errno.EIO, "stand-in for a disk that fails")
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", failing)
+    done = 0
+    with pytest.raises(OSError, match="disk that fails"):  # noqa: PT012 - the disk says when
+        for count, _ in sealer.catch_up(waiting):
+            done += count
+    assert done == refused * TICKS_A_SEGMENT
+    assert len(walk(house, sealer.folder, order).ticks) == done, "nothing of the rest is there"
+    if refused % 2:
+        sealer.write(waiting[done])
+        done += 1
+    assert sum(count for count, _ in sealer.catch_up(waiting[done:])) == len(waiting) - done
+    sealer.close(tick(len(waiting)))
+    walked = walk(house, sealer.folder, order)
+    assert walked.close is not None
+    assert walked.clear == [message.data for t in range(len(waiting) + 1) for message in tick(t).messages]
+    assert sealer._keys == {}
+
+
+def test_ticks_lost_behind_those_that_the_disk_refused_leave_a_take_that_closes(
+    house: House, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encrypted twice ahead, refused, given up: the chain goes from what is durable straight to the close."""
+    spool = house.spool()
+    sealer = begin(house, spool, order)
+    sealer.write(tick(0))
+    spool.limit_bytes = spool.used_bytes
+    with pytest.raises(NoSpace):
+        list(sealer.catch_up([tick(t) for t in range(1, 3 * TICKS_A_SEGMENT)]))
+    spool.limit_bytes = None
+    sealer.close(tick(3 * TICKS_A_SEGMENT))
+    walked = walk(house, sealer.folder, order)
+    assert [each["t"] for each in walked.ticks] == [0, 1]
+    assert walked.close is not None
+
+
+def test_who_stops_listening_leaves_nothing_half_written_and_no_key(house: House, spool: Spool, order: Order) -> None:
+    sealer = begin(house, spool, order)
+    catching_up = sealer.catch_up([tick(t) for t in range(3 * TICKS_A_SEGMENT)])
+    next(catching_up)
+    held = list(sealer._keys.values())
+    catching_up.close()
+    assert len(walk(house, sealer.folder, order).ticks) == 2 * TICKS_A_SEGMENT, "the one under way landed"
+    sealer.forget()
+    assert held
+    assert not any(any(keys._buffer) for keys in held)
+
+
+def test_a_tick_that_cannot_be_sealed_is_said_once_what_is_under_way_has_landed(
+    house: House, spool: Spool, order: Order
+) -> None:
+    sealer = begin(house, spool, order)
+    poison = Tick([Message(Kind.MEDIA, 0, 0, b"x", 1, {"too large": 2**60})], [], TICK_NS, BEGAN)
+    with pytest.raises(InvalidInput):
+        list(sealer.catch_up([*(tick(t) for t in range(TICKS_A_SEGMENT)), poison]))
+    assert len(walk(house, sealer.folder, order).ticks) == TICKS_A_SEGMENT
 
 
 async def test_a_full_queue_refuses_and_what_waits_is_sealed_when_there_is_space(
