@@ -146,9 +146,9 @@ async def test_a_viewer_that_loses_packets_gets_them_again_and_loses_alone(room:
         await live(room)
         async with watching(room) as (calm, _), watching(room, "account-2", lossy=True) as (lossy, _):
             await rig.until(lambda: lossy.dropped >= 5)
+            lossy.lossy = False  # else the newest may have come, and one lost just before it be on its way
             await asyncio.sleep(0.4)
-            numbers = sorted({packet.sequence_number for packet in lossy.packets["video"]})
-            assert numbers == list(range(numbers[0], numbers[-1] + 1))
+            assert rig.without_holes([packet.sequence_number for packet in lossy.packets["video"]])
             assert len(calm.packets["video"]) == len({packet.sequence_number for packet in calm.packets["video"]})
 
 

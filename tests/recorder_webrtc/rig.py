@@ -8,7 +8,7 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -138,6 +138,12 @@ async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < end, "did not come true in time"
         await asyncio.sleep(0.02)
+
+
+def without_holes(numbers: Sequence[int]) -> bool:
+    """Whether sequence numbers (16 bits, in any order, some twice) leave none out, over their turn to 0 too."""
+    places = {(number - numbers[0] + 0x8000) & 0xFFFF for number in numbers}
+    return max(places) - min(places) + 1 == len(places)
 
 
 async def offer_of(*kinds: str, direction: str = "sendonly", h264: bool = True) -> tuple[RTCPeerConnection, str]:
