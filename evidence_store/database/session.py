@@ -13,13 +13,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -31,6 +31,7 @@ CONNECT_TIMEOUT_S: Final = 5
 IDLE_TIMEOUT_MS: Final = 60_000
 _WRITING = "vidne_writing"
 _USED, _FRESH_S = "vidne_used", 5.0
+_SENDING = "vidne_sending"
 _WRITERS: Final = int.from_bytes(b"vidne", "big")
 """The advisory lock that writers hold in PostgreSQL: a number that nobody else in this database uses."""
 _BEGIN_READING: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ"
@@ -218,6 +219,35 @@ class Database:
         if self._wal is not None:
             self._wal.close()
         self.engine.dispose()
+
+
+@contextmanager
+def sending(session: Session) -> Iterator[None]:
+    """What is written in the block is sent at once, without waiting for each answer; all have come when it ends.
+
+    Nothing can be asked in it, and no statement says how many rows it changed. A block in a block is part of it. SQLite
+    answers each at once, and what fails raises there instead of at the end: the same errors, of SQLAlchemy's.
+    """
+    connection = session.connection()
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg.Connection) or session.info.get(_SENDING):
+        yield
+        return
+    session.info[_SENDING] = True
+    try:
+        with driver.pipeline():
+            yield
+    except psycopg.Error as error:
+        lost = connection.dialect.is_disconnect(cast("Any", error), cast("Any", driver), None)
+        if lost:
+            connection.invalidate(error)
+        raised = DBAPIError.instance(
+            None, None, error, psycopg.Error,
+            hide_parameters=True, connection_invalidated=lost, dialect=connection.dialect,
+        )  # fmt: skip
+        raise raised from error
+    finally:
+        del session.info[_SENDING]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from evidence_store.errors import ChainBroken, Conflict, InvalidInput, Tampered,
 from evidence_store.kept import KeptVault
 from evidence_store.ledger import custody_log
 from evidence_store.ledger.checkpoint import Checkpoint
-from evidence_store.ledger.ledger import Ledger
+from evidence_store.ledger.ledger import Ledger, entering
 from evidence_store.stamps.waiting import want_stamps
 
 log = structlog.get_logger()
@@ -35,15 +35,31 @@ class Entry:
         self.session = session
         self._ledger = ledger
         self._now = now
-        self.recorded = 0
+        self._recorded = False
+        self._last: tuple[CustodyEvent, ...] = ()
 
     def record(self, *events: CustodyEvent) -> None:
         """Appends events to custody log and ledger, and queues the time stamps that they ask for. Raises InvalidInput,
-        ChainBroken."""
+        ChainBroken, Conflict."""
         if events:
             custody_log.record_all(self.session, self._ledger, events)
             want_stamps(self.session, events, self._now)
-            self.recorded += len(events)
+            self._recorded = True
+
+    def record_last(self, *events: CustodyEvent) -> None:
+        """As `record`, when the block ends, and sent together with the checkpoint: while answers are waited for, nobody
+        else can write. For whoever asks nothing of the session any more. What fails is raised by the block."""
+        self._last += events
+
+    def sign(self) -> bytes | None:
+        """The checkpoint of what was recorded; None where nothing was."""
+        if not self._recorded and not self._last:
+            return None
+        want_stamps(self.session, self._last, self._now)
+        self._ledger.look(self.session)
+        with entering(self.session):
+            custody_log.record_all(self.session, self._ledger, self._last)
+            return self._ledger.checkpoint(self.session, self._now)
 
 
 class Book:
@@ -112,8 +128,7 @@ class Book:
                 self.may_write(session)
             entry = Entry(session, self.ledger, self.clock())
             yield entry
-            if entry.recorded:
-                note = self.ledger.checkpoint(session, self.clock())
+            note = entry.sign()
         if note is not None:
             self.keep(note)
 
@@ -125,7 +140,7 @@ class Book:
     def record(self, *events: CustodyEvent) -> None:
         """Custody alone, in a transaction of its own."""
         with self.writing() as entry:
-            entry.record(*events)
+            entry.record_last(*events)
 
     def is_contradicted(self, name: str, other: bytes) -> bool:
         """Whether `other`, found in a vault under a name, is a head that this log signed and this database does not

@@ -10,15 +10,14 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from sqlalchemy import bindparam, func, insert, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from evidence_store.canonical import canonical, parse
 from evidence_store.custody import BODY_TYPE, Actor, ActorKind, CustodyEvent, Verb, entered
 from evidence_store.database.schema import CustodyEventRow, LedgerEntryRow
-from evidence_store.errors import ChainBroken, Conflict, InvalidInput
+from evidence_store.errors import ChainBroken, InvalidInput
 from evidence_store.identifiers import CaseNumber, InterviewId, parse_interview_id, utc_text
-from evidence_store.ledger.ledger import Ledger
+from evidence_store.ledger.ledger import Ledger, entering
 
 _SCAN = 4_096
 # Of the tables, not of the classes: rows come as they are, at half the cost.
@@ -51,13 +50,12 @@ def record_all(session: Session, ledger: Ledger, events: Sequence[CustodyEvent])
     """As `record`, for several events in their order: cheaper than one by one."""
     for event in events:
         event.refuse_cpr()
-    indices = ledger.append(session, [event.body() for event in events])
-    rows = [_row(index, event) for index, event in zip(indices, events, strict=True)]
-    try:
+    ledger.look(session)
+    with entering(session):
+        indices = ledger.append(session, [event.body() for event in events])
+        rows = [_row(index, event) for index, event in zip(indices, events, strict=True)]
         if rows:
             session.connection().execute(_ENTER, rows)
-    except IntegrityError as error:
-        raise Conflict("an event with this id is there already", code="event-exists") from error
     return indices
 
 

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from sqlalchemy import bindparam, func, insert, literal_column, select, union_all, update
+from sqlalchemy import BigInteger, bindparam, case, func, insert, literal_column, select, union_all, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from evidence_store.database.schema import LedgerCheckpointRow, LedgerEntryRow, LedgerHeadRow, LedgerNodeRow
+from evidence_store.database.session import sending
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, Unavailable
 from evidence_store.ledger import merkle
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner, NoteVerifier
@@ -53,11 +56,12 @@ _ENTRY = select(_ENTRIES.c.position, _ENTRIES.c.leaf, _ENTRIES.c.nonce, _ENTRIES
     _ENTRIES.c.position == bindparam("index")
 )
 _ENTER, _KEEP_NODES, _SIGN = insert(LedgerEntryRow), insert(LedgerNodeRow), insert(LedgerCheckpointRow)
-# Names the size it grows from: should a database let two appends in, the second changes no row.
+# Names the size it grows from: should a database let two appends in, the second would leave a head without a size,
+# which no database of ours takes. So it fails by itself, wherever its answer is waited for.
 _GROW = (
     update(LedgerHeadRow)
-    .where(_HEADS.c.id == 1, _HEADS.c.size == bindparam("old"))
-    .values(size=bindparam("new"), root=bindparam("grown"))
+    .where(_HEADS.c.id == 1)
+    .values(size=case((_HEADS.c.size == bindparam("old"), bindparam("new", type_=BigInteger))), root=bindparam("grown"))
 )
 
 
@@ -93,11 +97,17 @@ class Ledger:
         self.verifier = key.verifier if isinstance(key, NoteSigner) else key
         self._opened: tuple[bytes, Checkpoint] | None = None
 
+    def look(self, session: Session) -> None:
+        """Asks what `append` and `checkpoint` have to know. Those that follow in this transaction ask nothing more, and
+        may be in a block that is `sending`. Raises ChainBroken as they do."""
+        self._trusted(session)
+
     def append(self, session: Session, bodies: Sequence[bytes]) -> range:
         """Appends entries in order, in the session's transaction; returns their indices.
 
         Durable when that transaction has committed, and not before. Raises ChainBroken when the stored tree does
         not agree with its head or its last checkpoint: nothing is appended to a tree that somebody has touched.
+        Conflict `ledger-moved` when it grew meanwhile.
         """
         if any(len(body) > MAX_BODY for body in bodies):
             raise InvalidInput("a ledger body has at most one MiB", code="body-too-large")
@@ -108,21 +118,19 @@ class Ledger:
         if not leaves:
             return range(old, old)
         completed = list(merkle.completed_nodes(old, map(merkle.leaf_hash, leaves), merkle.reader(nodes)))
-        database = session.connection()
-        database.execute(
-            _ENTER,
-            [
-                {"position": old + k, "leaf": leaf, "nonce": nonces[k], "body": bytes(bodies[k])}
-                for k, leaf in enumerate(leaves)
-            ],
-        )
-        inner = [{"coordinate": merkle.node_key(level, at), "hash": value} for level, at, value in completed if level]
-        if inner:
-            database.execute(_KEEP_NODES, inner)
         nodes |= {(level, at): value for level, at, value in completed}
         grown_root = merkle.root(new, merkle.reader(nodes))
-        if database.execute(_GROW, {"old": old, "new": new, "grown": grown_root}).rowcount != 1:
-            raise Conflict("the ledger grew meanwhile", code="ledger-moved")
+        entries = [
+            {"position": old + k, "leaf": leaf, "nonce": nonces[k], "body": bytes(bodies[k])}
+            for k, leaf in enumerate(leaves)
+        ]
+        inner = [{"coordinate": merkle.node_key(level, at), "hash": value} for level, at, value in completed if level]
+        database = session.connection()
+        with entering(session):
+            database.execute(_ENTER, entries)
+            if inner:
+                database.execute(_KEEP_NODES, inner)
+            database.execute(_GROW, {"old": old, "new": new, "grown": grown_root})
         self._remember(session, _Tree(new, grown_root, {at: nodes[at] for at in merkle.frontier(new)}, None))
         return range(old, new)
 
@@ -298,6 +306,19 @@ class Ledger:
         # By the transaction itself, which is another one once this has been committed or rolled back.
         session.info[_TREE] = (session.get_transaction(), tree)
         return tree
+
+
+@contextmanager
+def entering(session: Session) -> Iterator[None]:
+    """A block that is `sending` entries and what is written with them. Raises Conflict: `ledger-moved` where the ledger
+    grew meanwhile, `event-exists` where something of the rest is there already."""
+    try:
+        with sending(session):
+            yield
+    except IntegrityError as error:
+        if any(row.__tablename__ in str(error.orig) for row in (LedgerEntryRow, LedgerNodeRow, LedgerHeadRow)):
+            raise Conflict("the ledger grew meanwhile", code="ledger-moved") from error
+        raise Conflict("an event with this id is there already", code="event-exists") from error
 
 
 def _there(head: Any) -> Any:
