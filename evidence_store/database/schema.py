@@ -259,7 +259,7 @@ class LedgerNodeRow(Base):
     __tablename__ = "ledger_node"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    # level · 2⁵⁶ + position. One number, since SQLite scans the table when asked for a list of pairs.
+    # `merkle.node_key`. One number, since SQLite scans the table when asked for a list of pairs.
     coordinate: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     hash: Mapped[bytes] = mapped_column(HASH)
 

@@ -19,6 +19,10 @@ EMPTY_ROOT: Final = hashlib.sha256(b"").digest()
 MAX_PROOF: Final = 63
 """An inclusion proof has at most as many hashes as a tree of 2⁶³ leaves has levels."""
 
+_TILE: Final = 8
+"""Levels of a tile: over 256 leaves, as a tiled log's (C2SP tlog-tiles)."""
+_ROW: Final = 56
+
 Node = Callable[[int, int], bytes]
 Coordinate = tuple[int, int]
 
@@ -34,8 +38,28 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def node_key(level: int, position: int) -> int:
-    """A coordinate as one number, in which the nodes of a level lie side by side."""
-    return (level << 56) + position
+    """The coordinate of an inner node (level 1 and up, over fewer than 2⁵⁶ leaves) as one number.
+
+    By tiles of eight levels, tile after tile, and from left to right within a tile: what a proof reads of the lower
+    eight levels lies on one or two pages of a database, where level by level it would be a page for each.
+    """
+    row, height = divmod(level - 1, _TILE)
+    across = _TILE - 1 - height
+    tile, place = position >> across, position & ((1 << across) - 1)
+    return (row << _ROW) + (tile << _TILE) + (((2 * place + 1) << height) - 1)
+
+
+def node_at(key: int) -> Coordinate:
+    """The inner node that has this key."""
+    row, rest = key >> _ROW, key & ((1 << _ROW) - 1)
+    tile, place = rest >> _TILE, rest & ((1 << _TILE) - 1)
+    height = (~place & (place + 1)).bit_length() - 1
+    return row * _TILE + height + 1, (tile << (_TILE - 1 - height)) + (place >> (height + 1))
+
+
+def row_of(key: int) -> int:
+    """Of tiles: 0 for those over the leaves. Its keys lie side by side."""
+    return key >> _ROW
 
 
 def root(size: int, node: Node) -> bytes:

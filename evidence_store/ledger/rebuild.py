@@ -14,16 +14,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
 from evidence_store import domains
 from evidence_store.database.schema import LedgerCheckpointRow, LedgerEntryRow, LedgerHeadRow, LedgerNodeRow
 from evidence_store.errors import ChainBroken
 from evidence_store.ledger.checkpoint import Checkpoint, NoteSigner, NoteVerifier
-from evidence_store.ledger.merkle import EMPTY_ROOT, node_key
+from evidence_store.ledger.merkle import EMPTY_ROOT, node_at, node_key, row_of
 
 PORTION: Final = 4_096
+"""Entries read at a time: whole tiles of the tree."""
 _BODY: Final = domains.prefix(domains.LEDGER_BODY)
 _LEFT_OPEN: Final = 2
 """Portions whose checkpoints may wait to be checked: beyond that, hashing waits for them."""
@@ -104,18 +105,20 @@ class Rebuild:
         return [(size, notes[size], root) for size, root in roots.items()]
 
     def _compare(self, inner: dict[int, bytes]) -> None:
-        """The nodes that a portion made, with those stored: they lie side by side, level by level."""
-        levels: dict[int, list[int]] = {}
-        for key in inner:
-            levels.setdefault(key >> 56, []).append(key)
+        """The nodes that a portion made, with those stored: side by side in the lowest tiles, few and far above."""
+        low, high = [key for key in inner if not row_of(key)], [key for key in inner if row_of(key)]
         stored: dict[int, bytes] = {}
-        for keys in levels.values():
-            node = LedgerNodeRow.__table__.c
-            between = select(node.coordinate, node.hash).where(node.coordinate.between(min(keys), max(keys)))
-            stored.update(dict(self._session.execute(between).all()))
+        if low:
+            stored |= self._stored(LedgerNodeRow.coordinate.between(min(low), max(low)))
+        if high:
+            stored |= self._stored(LedgerNodeRow.coordinate.in_(high))
         if stored != inner:
-            wrong = min(key for key in {*stored, *inner} if stored.get(key) != inner.get(key))
-            raise ChainBroken(f"tree node {wrong >> 56}/{wrong & 2**56 - 1} is wrong", code="ledger-node-wrong")
+            wrong = min(node_at(key) for key in {*stored, *inner} if stored.get(key) != inner.get(key))
+            raise ChainBroken(f"tree node {wrong[0]}/{wrong[1]} is wrong", code="ledger-node-wrong")
+
+    def _stored(self, which: ColumnElement[bool]) -> dict[int, bytes]:
+        node = LedgerNodeRow.__table__.c
+        return dict(self._session.execute(select(node.coordinate, node.hash).where(which)).all())
 
     def _notes(self, sizes: range) -> dict[int, bytes]:
         row = LedgerCheckpointRow.__table__.c

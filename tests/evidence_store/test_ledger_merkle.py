@@ -189,6 +189,32 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         assert refused.value.code == "tree-size"
 
 
+def test_every_inner_node_has_a_key_of_its_own_and_the_key_its_node() -> None:
+    nodes = [(level, position) for level in range(1, 20) for position in range((1 << 18) >> level)]
+    nodes += [(level, (1 << 56 >> level) - 1) for level in range(1, 57)]
+    keys = [merkle.node_key(*node) for node in nodes]
+    assert len(set(keys)) == len(set(nodes))
+    assert min(keys) == 0
+    assert max(keys) < 1 << 63
+    assert [merkle.node_at(key) for key in keys] == nodes
+
+
+def test_what_a_proof_reads_of_the_lower_levels_lies_side_by_side() -> None:
+    """255 nodes over 256 leaves, in one stretch, each between those that it is made of."""
+    for tile in (0, 7, 39_062):
+        below = [
+            (level, position) for level in range(1, 9) for position in range(tile << 8 - level, tile + 1 << 8 - level)
+        ]
+        keys = sorted(merkle.node_key(*node) for node in below)
+        assert keys == list(range(tile << 8, (tile << 8) + 255))
+        assert {merkle.row_of(key) for key in keys} == {0}
+        for level, position in below:
+            if level > 1:
+                left, right = (merkle.node_key(level - 1, 2 * position + side) for side in (0, 1))
+                assert left < merkle.node_key(level, position) < right
+    assert merkle.row_of(merkle.node_key(9, 0)) == 1
+
+
 def test_ten_million_leaves_cost_logarithmically_few_nodes() -> None:
     size = 10_000_019
     for index in (0, 1, size // 3, size - 1):
