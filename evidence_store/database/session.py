@@ -7,11 +7,12 @@ the ledger takes one append at a time anyway, and a transaction that waits canno
 from __future__ import annotations
 
 import math
+import os
 import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, cast
 
@@ -60,6 +61,8 @@ def engine(url: str, *, bulk: bool = False) -> Engine:
         made = create_engine(url, **pool)
         event.listen(made, "connect", _prepare_sqlite)
         event.listen(made, "begin", _begin_sqlite)
+        if not bulk:
+            event.listen(made, "connect", partial(_read_nothing_ahead, make_url(url).database or ""))
     else:
         settings = {
             "lock_timeout": BUSY_TIMEOUT_MS, "synchronous_commit": "on", "timezone": "UTC",
@@ -115,6 +118,17 @@ def _switch_to_wal(cursor: Any) -> None:
             time.sleep(0.005 + secrets.randbelow(50) / 1000)
         else:
             return
+
+
+def _read_nothing_ahead(path: str, _connection: Any, _record: object) -> None:
+    """Entries and nodes are asked for from everywhere in the file. A kernel that takes that for reading on fetches
+    megabytes for a page (readahead(2)), and whoever asked waits for them. The driver does not show its descriptors:
+    they are found by their name. Advice only: nothing depends on it."""
+    path = os.path.realpath(path)
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):  # closed meanwhile by another thread
+            if os.readlink(f"/proc/self/fd/{descriptor}") == path:
+                os.posix_fadvise(int(descriptor), 0, 0, os.POSIX_FADV_RANDOM)
 
 
 def _begin_sqlite(connection: Connection) -> None:

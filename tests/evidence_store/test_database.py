@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -195,6 +196,26 @@ def test_what_is_committed_comes_into_the_database_beside_its_writers(
         time.sleep(0.05)
     assert brought_in() >= 50
     made.close()
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_who_asks_from_everywhere_in_the_file_is_not_given_megabytes_for_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bulk: bool
+) -> None:
+    advised: list[tuple[str, int]] = []
+
+    def advise(descriptor: int, _offset: int, _length: int, advice: int) -> None:
+        advised.append((os.readlink(f"/proc/self/fd/{descriptor}"), advice))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    path = tmp_path / "vidne.db"
+    (tmp_path / "linked").symlink_to(tmp_path)
+    made = Database(f"sqlite:///{tmp_path / 'linked' / 'vidne.db'}", bulk=bulk)
+    with made.reading() as session:
+        session.execute(text("SELECT 1"))
+    made.close()
+    wanted = set() if bulk else {(str(path), os.POSIX_FADV_RANDOM)}
+    assert set(advised) == wanted, "who reads from beginning to end is read ahead for"
 
 
 def test_who_reads_may_do_other_things_meanwhile_and_who_writes_may_not(cluster: Cluster) -> None:
