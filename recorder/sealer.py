@@ -128,16 +128,22 @@ class _Sealed:
 
 
 class _Commit:
-    """Sealed ticks on their way to the disk, in a thread of their own. It ends with its process: what a disk that
-    hangs has not taken by then is a crash's to find."""
+    """Sealed ticks on their way to the disk, in a thread of their own, or at once where there is none to be had. It
+    ends with its process: what a disk that hangs has not taken by then is a crash's to find."""
 
     __slots__ = ("_error", "_thread", "sealed")
 
     def __init__(self, sealed: _Sealed, file: SegmentFile) -> None:
         self.sealed = sealed
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(file,), name="spool", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = threading.Thread(
+            target=self._run, args=(file,), name="spool", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            self._run(file)
 
     def _run(self, file: SegmentFile) -> None:
         try:
@@ -147,7 +153,8 @@ class _Commit:
 
     def wait(self) -> None:
         """Returns when they are durable. Raises what kept them from being so."""
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             raise self._error
 
@@ -240,24 +247,34 @@ class Sealer:
         """Seals ticks that had to wait, several by one commit; while the disk takes some, the next are encrypted.
 
         Yields how many more have become durable, in their order, and how far the take is then. Raises NoSpace, OSError:
-        what was not yielded is to be tried again. Who stops listening before the end is done with this take.
+        what was not yielded is to be tried again; what `_seal` raises, once all before it are durable. Who stops
+        listening before the end is done with this take.
         """
         rest, reach, rooms = list(waiting), self._reach, itertools.cycle(self._rooms)
         under_way: _Commit | None = None
         try:
             while rest or under_way:
                 ready: _Sealed | None = None
+                wrong: Exception | None = None
                 if rest:
                     reach = reach if reach.room() else reach.in_next_segment()
-                    ready = self._seal(rest[: together(rest, reach.room())], reach, next(rooms))
-                    reach, rest = ready.reach, rest[ready.count :]
-                landed = self._land(under_way) if under_way else None
-                under_way = _Commit(ready, self._file_of(ready)) if ready else None
+                    try:
+                        ready = self._seal(rest[: together(rest, reach.room())], reach, next(rooms))
+                    except Exception as error:  # noqa: BLE001 - raised below
+                        wrong = error
+                    else:
+                        reach, rest = ready.reach, rest[ready.count :]
+                before, under_way = under_way, None
+                landed = self._land(before) if before else None
+                if ready:
+                    under_way = _Commit(ready, self._file_of(ready))
                 if landed:
                     yield landed
+                if wrong:
+                    raise wrong
         finally:
             if under_way:
-                with contextlib.suppress(Unavailable, OSError):  # it is being raised, or nobody listens any more
+                with contextlib.suppress(Unavailable, OSError):  # nobody listens any more
                     self._land(under_way)
 
     def _seal(self, ticks: Sequence[Tick], reach: _Reach, room: _Room) -> _Sealed:

@@ -118,7 +118,8 @@ class SegmentFile:
                 created = self._descriptor is None
                 if self._descriptor is None:
                     # Nothing was ever promised of a file without a whole frame: what an undo could not take away goes.
-                    self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+                    afresh = 0 if self.size else os.O_TRUNC
+                    self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | afresh, 0o600)
                 elif self._spoilt:
                     os.ftruncate(self._descriptor, self.size)
                 self._spoilt = True
@@ -145,7 +146,8 @@ class SegmentFile:
     def finish(self) -> None:
         if self._descriptor is not None:
             descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # what was promised of it is synced: a close has nothing more to say
+                os.close(descriptor)
 
 
 def _write_all(descriptor: int, parts: Sequence[bytes | memoryview], at: int) -> None:

@@ -124,11 +124,12 @@ def _read_nothing_ahead(path: str, _connection: Any, _record: object) -> None:
     """Entries and nodes are asked for from everywhere in the file. A kernel that takes that for reading on fetches
     megabytes for a page (readahead(2)), and whoever asked waits for them. The driver does not show its descriptors:
     they are found by their name. Advice only: nothing depends on it."""
-    path = os.path.realpath(path)
-    for descriptor in os.listdir("/proc/self/fd"):
-        with suppress(OSError):  # closed meanwhile by another thread
-            if os.readlink(f"/proc/self/fd/{descriptor}") == path:
-                os.posix_fadvise(int(descriptor), 0, 0, os.POSIX_FADV_RANDOM)
+    path, here = os.path.realpath(path), "/proc/self/fd"
+    with suppress(OSError):  # nothing to be seen there
+        for descriptor in os.listdir(here):
+            with suppress(OSError):  # closed meanwhile by another thread
+                if os.readlink(f"{here}/{descriptor}") == path:
+                    os.posix_fadvise(int(descriptor), 0, 0, os.POSIX_FADV_RANDOM)
 
 
 def _begin_sqlite(connection: Connection) -> None:

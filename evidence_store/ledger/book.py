@@ -51,15 +51,15 @@ class Entry:
         else can write. For whoever asks nothing of the session any more. What fails is raised by the block."""
         self._last += events
 
-    def sign(self) -> bytes | None:
-        """The checkpoint of what was recorded; None where nothing was."""
+    def sign(self, at: int) -> bytes | None:
+        """The checkpoint of what was recorded, `at` nanoseconds UTC; None where nothing was."""
         if not self._recorded and not self._last:
             return None
         want_stamps(self.session, self._last, self._now)
         self._ledger.look(self.session)
         with entering(self.session):
             custody_log.record_all(self.session, self._ledger, self._last)
-            return self._ledger.checkpoint(self.session, self._now)
+            return self._ledger.checkpoint(self.session, at)
 
 
 class Book:
@@ -128,7 +128,7 @@ class Book:
                 self.may_write(session)
             entry = Entry(session, self.ledger, self.clock())
             yield entry
-            note = entry.sign()
+            note = entry.sign(self.clock())
         if note is not None:
             self.keep(note)
 

@@ -16,11 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from sqlalchemy import BigInteger, bindparam, case, func, insert, literal_column, select, union_all, update
+from sqlalchemy import BigInteger, LargeBinary, bindparam, func, insert, literal_column, select, text, union_all, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from evidence_store.database.schema import LedgerCheckpointRow, LedgerEntryRow, LedgerHeadRow, LedgerNodeRow
+from evidence_store.database.schema import (
+    CustodyEventRow,
+    LedgerCheckpointRow,
+    LedgerEntryRow,
+    LedgerHeadRow,
+    LedgerNodeRow,
+)
 from evidence_store.database.session import sending
 from evidence_store.errors import ChainBroken, Conflict, InvalidInput, NotFound, Unavailable
 from evidence_store.ledger import merkle
@@ -56,12 +62,14 @@ _ENTRY = select(_ENTRIES.c.position, _ENTRIES.c.leaf, _ENTRIES.c.nonce, _ENTRIES
     _ENTRIES.c.position == bindparam("index")
 )
 _ENTER, _KEEP_NODES, _SIGN = insert(LedgerEntryRow), insert(LedgerNodeRow), insert(LedgerCheckpointRow)
-# Names the size it grows from: should a database let two appends in, the second would leave a head without a size,
-# which no database of ours takes. So it fails by itself, wherever its answer is waited for.
-_GROW = (
-    update(LedgerHeadRow)
-    .where(_HEADS.c.id == 1)
-    .values(size=case((_HEADS.c.size == bindparam("old"), bindparam("new", type_=BigInteger))), root=bindparam("grown"))
+# Names the size it grows from. Should a database let two appends in, or the head be gone, it would become one without
+# a size, which no database of ours takes: it fails by itself, wherever its answer is waited for.
+_GROW = text(
+    "INSERT INTO ledger_head (id, size, root) "
+    "VALUES (1, (SELECT CASE WHEN size = :old THEN :new END FROM ledger_head WHERE id = 1), :grown) "
+    "ON CONFLICT (id) DO UPDATE SET size = excluded.size, root = excluded.root"
+).bindparams(
+    bindparam("old", type_=BigInteger), bindparam("new", type_=BigInteger), bindparam("grown", type_=LargeBinary)
 )
 
 
@@ -310,15 +318,24 @@ class Ledger:
 
 @contextmanager
 def entering(session: Session) -> Iterator[None]:
-    """A block that is `sending` entries and what is written with them. Raises Conflict: `ledger-moved` where the ledger
-    grew meanwhile, `event-exists` where something of the rest is there already."""
+    """A block that is `sending` entries and their events. Raises Conflict: `ledger-moved` where the ledger grew
+    meanwhile, `event-exists` for an event's id that is there already."""
     try:
         with sending(session):
             yield
     except IntegrityError as error:
-        if any(row.__tablename__ in str(error.orig) for row in (LedgerEntryRow, LedgerNodeRow, LedgerHeadRow)):
+        table = _table_of(error)
+        if table == CustodyEventRow.__tablename__:
+            raise Conflict("an event with this id is there already", code="event-exists") from error
+        if table.startswith("ledger_"):
             raise Conflict("the ledger grew meanwhile", code="ledger-moved") from error
-        raise Conflict("an event with this id is there already", code="event-exists") from error
+        raise
+
+
+def _table_of(error: IntegrityError) -> str:
+    """Whose constraint it was: PostgreSQL says it beside, SQLite at the end as `table.column`."""
+    said = getattr(error.orig, "diag", None)
+    return str(said.table_name) if said is not None else str(error.orig).rpartition(": ")[2].partition(".")[0]
 
 
 def _there(head: Any) -> Any:

@@ -49,10 +49,12 @@ def node_key(level: int, position: int) -> int:
     return (row << _ROW) + (tile << _TILE) + (((2 * place + 1) << height) - 1)
 
 
-def node_at(key: int) -> Coordinate:
-    """The inner node that has this key."""
+def node_at(key: int) -> Coordinate | None:
+    """The inner node that has this key. None where none has: a tile leaves its last place free."""
     row, rest = key >> _ROW, key & ((1 << _ROW) - 1)
     tile, place = rest >> _TILE, rest & ((1 << _TILE) - 1)
+    if place == (1 << _TILE) - 1:
+        return None
     height = (~place & (place + 1)).bit_length() - 1
     return row * _TILE + height + 1, (tile << (_TILE - 1 - height)) + (place >> (height + 1))
 

@@ -113,8 +113,9 @@ class Rebuild:
         if high:
             stored |= self._stored(LedgerNodeRow.coordinate.in_(high))
         if stored != inner:
-            wrong = min(node_at(key) for key in {*stored, *inner} if stored.get(key) != inner.get(key))
-            raise ChainBroken(f"tree node {wrong[0]}/{wrong[1]} is wrong", code="ledger-node-wrong")
+            wrong = min(key for key in {*stored, *inner} if stored.get(key) != inner.get(key))
+            level, position = node_at(wrong) or ("?", wrong)
+            raise ChainBroken(f"tree node {level}/{position} is wrong", code="ledger-node-wrong")
 
     def _stored(self, which: ColumnElement[bool]) -> dict[int, bytes]:
         node = LedgerNodeRow.__table__.c

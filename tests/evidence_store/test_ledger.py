@@ -213,6 +213,17 @@ def test_edited_rows_are_found(database: Database, ledger: Ledger, attack: str) 
     assert found.value.code == code
 
 
+@pytest.mark.parametrize("key", [255, 256 + 255, 128, (1 << 56) + 255])
+def test_a_node_planted_where_none_belongs_is_found(database: Database, ledger: Ledger, key: int) -> None:
+    """In a tile's free place too, which is no node's."""
+    fill(database, ledger, 600)
+    typed(database, f"DELETE FROM ledger_node WHERE coordinate = {key}")  # noqa: S608 - the test is the attacker
+    typed(database, f"INSERT INTO ledger_node VALUES ({key}, zeroblob(32))")  # noqa: S608
+    with pytest.raises(ChainBroken) as found:
+        verify(database, ledger)
+    assert found.value.code == "ledger-node-wrong"
+
+
 def test_edited_note_is_found(database: Database, ledger: Ledger) -> None:
     fill(database, ledger, 7)
     edited = sign(database, ledger).replace(b"\n7\n", b"\n6\n")
@@ -312,13 +323,14 @@ def test_portions_do_not_show(database: Database, ledger: Ledger) -> None:
         verify(database, ledger)
 
 
-def test_a_head_that_moved_under_an_append_takes_none(database: Database, ledger: Ledger) -> None:
+@pytest.mark.parametrize("act", ["UPDATE ledger_head SET size = 7", "DELETE FROM ledger_head"])
+def test_a_head_that_moved_under_an_append_takes_none(database: Database, ledger: Ledger, act: str) -> None:
     """Whoever writes past the lock that all writers of ours hold must not fork the tree."""
 
     def moved() -> None:
         with database.writing() as session:
             ledger.append(session, [b"one"])
-            session.execute(text("UPDATE ledger_head SET size = 7"))
+            session.execute(text(act))
             ledger.append(session, [b"two"])
 
     with pytest.raises(Conflict) as refused:

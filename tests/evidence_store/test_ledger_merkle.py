@@ -197,6 +197,7 @@ def test_every_inner_node_has_a_key_of_its_own_and_the_key_its_node() -> None:
     assert min(keys) == 0
     assert max(keys) < 1 << 63
     assert [merkle.node_at(key) for key in keys] == nodes
+    assert [merkle.node_at(key) for key in (255, 511, (1 << 56) + 255)] == [None] * 3, "a tile's free place"
 
 
 def test_what_a_proof_reads_of_the_lower_levels_lies_side_by_side() -> None:

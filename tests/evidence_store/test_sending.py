@@ -113,10 +113,10 @@ def test_the_last_of_a_transaction_is_entered_behind_the_others_and_signed_with_
     started = event(Verb.TAKE_STARTED, interview, enrolment="e" * 32, take=1)
     with database.writing() as session:
         entry = Entry(session, ledger, AT)
-        assert entry.sign() is None, "nothing was recorded"
+        assert entry.sign(AT) is None, "nothing was recorded"
         entry.record_last(second, started)
         entry.record(first)
-        note = entry.sign()
+        note = entry.sign(AT)
     assert note is not None
     assert Checkpoint.open(note, ledger.verifier).size == 3
     with database.reading() as session:
@@ -143,7 +143,7 @@ def test_what_is_refused_at_the_end_leaves_nothing(database: Database, ledger: L
             entry.record_last(last)
             if refused == "ledger-moved":
                 session.execute(text("UPDATE ledger_head SET size = 9"))
-            entry.sign()
+            entry.sign(AT)
 
     with pytest.raises((Conflict, InvalidInput)) as found:
         enter()
@@ -159,4 +159,4 @@ def test_a_tree_that_somebody_touched_takes_no_last_event(database: Database, le
     with pytest.raises(ChainBroken), database.writing() as session:  # noqa: PT012 - it is signed that is refused
         entry = Entry(session, ledger, AT)
         entry.record_last(event(Verb.ACCOUNT_SIGNED_OUT))
-        entry.sign()
+        entry.sign(AT)

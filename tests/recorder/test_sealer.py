@@ -413,11 +413,52 @@ def test_who_stops_listening_leaves_nothing_half_written_and_no_key(house: House
 def test_a_tick_that_cannot_be_sealed_is_said_once_what_is_under_way_has_landed(
     house: House, spool: Spool, order: Order
 ) -> None:
-    sealer = begin(house, spool, order)
+    sealer, told = begin(house, spool, order), 0
     poison = Tick([Message(Kind.MEDIA, 0, 0, b"x", 1, {"too large": 2**60})], [], TICK_NS, BEGAN)
-    with pytest.raises(InvalidInput):
-        list(sealer.catch_up([*(tick(t) for t in range(TICKS_A_SEGMENT)), poison]))
-    assert len(walk(house, sealer.folder, order).ticks) == TICKS_A_SEGMENT
+    with pytest.raises(InvalidInput):  # noqa: PT012 - what is said before it counts
+        for count, _ in sealer.catch_up([*(tick(t) for t in range(TICKS_A_SEGMENT)), poison]):
+            told += count
+    assert told == len(walk(house, sealer.folder, order).ticks) == TICKS_A_SEGMENT
+
+
+def test_without_a_thread_to_be_had_each_commit_is_waited_for(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    sealer, waiting = begin(house, spool, order), [tick(t) for t in range(2 * TICKS_A_SEGMENT + 1)]
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        assert sum(count for count, _ in sealer.catch_up(waiting)) == len(waiting)
+    sealer.close(tick(len(waiting)))
+    walked = walk(house, sealer.folder, order)
+    assert walked.close is not None
+    assert len(walked.ticks) == len(waiting) + 1
+
+
+def test_a_file_that_does_not_close_well_keeps_what_is_in_it(
+    house: House, spool: Spool, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a file system over a network can answer: all of it was synced before."""
+    close = os.close
+
+    def closing(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        close(descriptor)
+        if name.endswith(".segment"):
+            raise OSError(errno.EIO, "stand-in for a file system that fails at the close")
+
+    sealer = begin(house, spool, order)
+    monkeypatch.setattr(os, "close", closing)
+    for t in range(TICKS_A_SEGMENT + 2):
+        sealer.write(tick(t))
+    assert sum(count for count, _ in sealer.catch_up([tick(t) for t in range(TICKS_A_SEGMENT + 2, 30)])) == 20
+    sealer.close(tick(30))
+    monkeypatch.undo()
+    walked = walk(house, sealer.folder, order)
+    assert walked.close is not None
+    assert walked.clear == [message.data for t in range(31) for message in tick(t).messages]
 
 
 async def test_a_full_queue_refuses_and_what_waits_is_sealed_when_there_is_space(
