@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-import threading
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +21,7 @@ from evidence_store.sealing.ratchet import Ratchet, SegmentKeys
 from evidence_store.sealing.segment import Header, segment_hash, tick_parts
 from evidence_store.sealing.tick import Message, Place, seal_message, sealed_size, tick_record
 from recorder.device import Device
-from recorder.spool import SegmentFile, Spool, TakeFolder, write_durably
+from recorder.spool import Appending, SegmentFile, Spool, TakeFolder, write_durably
 from recorder.take import Order
 
 TICKS_A_SEGMENT = 8
@@ -127,38 +126,6 @@ class _Sealed:
     durable: Durable
 
 
-class _Commit:
-    """Sealed ticks on their way to the disk, in a thread of their own, or at once where there is none to be had. It
-    ends with its process: what a disk that hangs has not taken by then is a crash's to find."""
-
-    __slots__ = ("_error", "_thread", "sealed")
-
-    def __init__(self, sealed: _Sealed, file: SegmentFile) -> None:
-        self.sealed = sealed
-        self._error: BaseException | None = None
-        self._thread: threading.Thread | None = threading.Thread(
-            target=self._run, args=(file,), name="spool", daemon=True
-        )
-        try:
-            self._thread.start()
-        except RuntimeError:
-            self._thread = None
-            self._run(file)
-
-    def _run(self, file: SegmentFile) -> None:
-        try:
-            file.append(*self.sealed.frames)
-        except BaseException as error:  # noqa: BLE001 - it is raised where the ticks are waited for
-            self._error = error
-
-    def wait(self) -> None:
-        """Returns when they are durable. Raises what kept them from being so."""
-        if self._thread is not None:
-            self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-
 def together(waiting: Sequence[Tick], room: int) -> int:
     """How many of the ticks that wait go into one commit: of those that the segment still takes (`room`), one, or as
     many as are `TOGETHER_BYTES`."""
@@ -251,7 +218,7 @@ class Sealer:
         listening before the end is done with this take.
         """
         rest, reach, rooms = list(waiting), self._reach, itertools.cycle(self._rooms)
-        under_way: _Commit | None = None
+        under_way: tuple[_Sealed, Appending] | None = None
         try:
             while rest or under_way:
                 ready: _Sealed | None = None
@@ -265,9 +232,9 @@ class Sealer:
                     else:
                         reach, rest = ready.reach, rest[ready.count :]
                 before, under_way = under_way, None
-                landed = self._land(before) if before else None
+                landed = self._land(*before) if before else None
                 if ready:
-                    under_way = _Commit(ready, self._file_of(ready))
+                    under_way = ready, Appending(self._file_of(ready), ready.frames)
                 if landed:
                     yield landed
                 if wrong:
@@ -275,7 +242,7 @@ class Sealer:
         finally:
             if under_way:
                 with contextlib.suppress(Unavailable, OSError):  # nobody listens any more
-                    self._land(under_way)
+                    self._land(*under_way)
 
     def _seal(self, ticks: Sequence[Tick], reach: _Reach, room: _Room) -> _Sealed:
         """Ticks of one segment, from `reach` on. Changes nothing but which keys are known."""
@@ -312,9 +279,9 @@ class Sealer:
             self._file = SegmentFile(self.folder.segment(sealed.reach.segment), self.spool)
         return self._file
 
-    def _land(self, commit: _Commit) -> tuple[int, Durable]:
-        commit.wait()
-        return commit.sealed.count, self._settle(commit.sealed)
+    def _land(self, sealed: _Sealed, appending: Appending) -> tuple[int, Durable]:
+        appending.wait()
+        return sealed.count, self._settle(sealed)
 
     def _settle(self, sealed: _Sealed) -> Durable:
         """It is on the disk: this is how far the take reaches now."""

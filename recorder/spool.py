@@ -150,6 +150,37 @@ class SegmentFile:
                 os.close(descriptor)
 
 
+class Appending:
+    """An append under way, in a thread of its own, or done at once where there is none to be had. It ends with its
+    process: what a disk that hangs has not taken by then is a crash's to find."""
+
+    __slots__ = ("_error", "_thread")
+
+    def __init__(self, file: SegmentFile, parts: Sequence[bytes | memoryview]) -> None:
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = threading.Thread(
+            target=self._run, args=(file, parts), name="spool", daemon=True
+        )
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._thread = None
+            self._run(file, parts)
+
+    def _run(self, file: SegmentFile, parts: Sequence[bytes | memoryview]) -> None:
+        try:
+            file.append(*parts)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the parts are waited for
+            self._error = error
+
+    def wait(self) -> None:
+        """Returns when the parts are durable. Raises what kept them from being so."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
 def _write_all(descriptor: int, parts: Sequence[bytes | memoryview], at: int) -> None:
     """Without joining them: a copy of a tick costs as much as encrypting it."""
     rest = [memoryview(part) for part in parts if len(part)]

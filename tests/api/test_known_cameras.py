@@ -24,7 +24,7 @@ from tests.api.conftest import SignedIn
 from tests.api.fakes import World
 from tests.house import House, until
 from tests.recorder.room import Room, running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 STRANGER = ("10.6.6.6", "sha-256 66:66")
 PROFILE = """

@@ -32,7 +32,7 @@ from tests.clients.offers import offer
 from tests.house import BEGAN, TICK_NS, begin, crash, record, tick, until
 from tests.monitor_room.test_feed import CODECS, Asked
 from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 KEEPING = RoomProfile("demo", (CameraProfile("wide", "wide-video", "wide-audio", keeps_certificate=True),))
 

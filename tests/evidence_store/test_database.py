@@ -19,13 +19,8 @@ from evidence_store.database import wal
 from evidence_store.database.schema import AccountRow, Base, InterviewRow, LedgerHeadRow
 from evidence_store.database.session import Database, migrate
 from evidence_store.errors import OutOfReach
+from tests.evidence_store.accounts import account
 from tests.postgres import Cluster
-
-
-def account(name: str) -> AccountRow:
-    return AccountRow(
-        id=name.ljust(32, "0"), username=name, display_name=name, role="operator", active=True, created_at=0
-    )
 
 
 def test_migrations_make_the_schema(database: Database) -> None:
@@ -36,7 +31,7 @@ def test_migrations_make_the_schema(database: Database) -> None:
 
 def test_migrating_again_does_nothing(database: Database) -> None:
     with database.writing() as session:
-        session.add(account("a"))
+        session.add(AccountRow(**account("a")))
     database.migrate()
     with database.reading() as session:
         assert session.query(AccountRow).count() == 1
@@ -89,7 +84,7 @@ def test_sqlite_is_set_to_survive_a_power_cut_and_to_forget(tmp_path: Path) -> N
 
 def test_what_a_block_raises_undoes_it(database: Database) -> None:
     with pytest.raises(IntegrityError), database.writing() as session:  # noqa: PT012 - the first act is what is undone
-        session.add(account("a"))
+        session.add(AccountRow(**account("a")))
         session.flush()
         session.execute(insert(AccountRow), [{"id": "b"}])
     with database.reading() as session:
@@ -98,7 +93,7 @@ def test_what_a_block_raises_undoes_it(database: Database) -> None:
 
 def test_reading_writes_nothing(database: Database) -> None:
     with database.reading() as session:
-        session.add(account("a"))
+        session.add(AccountRow(**account("a")))
         session.flush()
     with database.reading() as session:
         assert session.query(AccountRow).count() == 0
@@ -108,7 +103,7 @@ def test_readers_go_on_beside_a_writer_and_see_one_state(database: Database) -> 
     with database.reading() as reader:
         assert reader.query(AccountRow).count() == 0
         with database.writing() as writer:
-            writer.add(account("a"))
+            writer.add(AccountRow(**account("a")))
         assert reader.query(AccountRow).count() == 0
     with database.reading() as reader:
         assert reader.query(AccountRow).count() == 1
@@ -136,7 +131,7 @@ def test_of_many_writers_each_sees_what_those_before_it_wrote(database: Database
         for _ in range(10):
             with database.writing() as session:
                 count = session.query(AccountRow).count()
-                session.add(account(f"a{count:03}"))
+                session.add(AccountRow(**account(f"a{count:03}")))
 
     threads = [threading.Thread(target=write) for _ in range(6)]
     for thread in threads:
@@ -181,7 +176,7 @@ def test_what_is_committed_comes_into_the_database_beside_its_writers(
     made.migrate()
     for number in range(60):
         with made.writing() as session:
-            session.add(account(f"{number:03d}"))
+            session.add(AccountRow(**account(f"{number:03d}")))
 
     def brought_in() -> int:
         copy = tmp_path / "copy.db"

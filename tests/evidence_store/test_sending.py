@@ -17,15 +17,9 @@ from evidence_store.ledger.book import Entry
 from evidence_store.ledger.checkpoint import Checkpoint
 from evidence_store.ledger.ledger import Ledger
 from tests.administrator import typed
+from tests.evidence_store.accounts import account
 from tests.evidence_store.test_custody_log import AT, OPERATOR, event
 from tests.postgres import Cluster
-
-
-def account(name: str) -> dict[str, object]:
-    return {
-        "id": name.ljust(32, "0"), "username": name, "display_name": name, "role": "operator", "active": True,
-        "created_at": 0,
-    }  # fmt: skip
 
 
 def names(database: Database) -> list[str]:

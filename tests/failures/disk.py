@@ -24,7 +24,7 @@ from recorder.take import State
 from tests.failures.mode import Mode, Place
 from tests.house import BEGAN, TICK_NS, begin, record, tick, until
 from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 # 11. The disk is full: the process quits, or never goes on (OvenMediaEngine #734, obs-source-record #84).
 

@@ -19,7 +19,7 @@ from recorder.timeline import Timeline
 from recorder.track import Track
 from tests.failures.mode import Mode, Place
 from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 from tests.recorder_media.clips import decode, files, make_clip, paced, packets
 from tests.recorder_media.payloads import IDR, SLICE, Packet, fragments, give, packetise, split_lengths
 from tests.recorder_media.senders import MS, T0, Sender, gaps

@@ -20,7 +20,7 @@ from recorder.whip import WhipEndpoint
 from tests.failures.mode import Mode, Place
 from tests.house import until
 from tests.recorder.room import Room, running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 from tests.recorder_webrtc import rig
 
 

@@ -12,7 +12,7 @@ from recorder.spool import Spool
 from recorder.take import Order
 from tests.house import House, until
 from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -19,7 +19,7 @@ from recorder.spool import Spool
 from recorder.take import Order, State
 from tests.house import House, crash, until
 from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 pytestmark = pytest.mark.usefixtures("quick")
 

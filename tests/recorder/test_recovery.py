@@ -19,7 +19,7 @@ from recorder.sealer import TICKS_A_SEGMENT, Tick
 from recorder.spool import Spool, TakeFolder, write_durably
 from recorder.take import Order
 from tests.house import BEGAN, TICK_NS, House, begin, crash, record
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 LATER = BEGAN + 60 * 10**9
 

@@ -19,7 +19,7 @@ from recorder.take import Order
 from recorder.ticker import track_event
 from tests.house import House, until
 from tests.recorder.room import running
-from tests.recorder.test_sealer import walk
+from tests.recorder.walked import walk
 
 from .senders import MS, T0, UNIX_NS
 from .test_clock_three_hours import laid
