@@ -118,7 +118,7 @@ def test_nothing_of_ours_is_in_there(received: Received) -> None:
 def test_a_copy_made_today_holds(received: Received) -> None:
     code, said = received.check()
     assert code == 0, said
-    assert f"OK    {FILM} kan afspilles" in said
+    assert f"OK    {FILM} læses til ende" in said
     assert "OK    tidsstemplingstjenesten er den opgivne" in said
     assert said.count(".json fandtes 20") == 3
     assert "IKKE" not in said

@@ -36,7 +36,7 @@ def drill(*arguments: str) -> dict[str, Any]:
         [sys.executable, "-m", "api.cli", "drill", "--seconds", "3", "--json", *arguments],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=170,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, f"{done.stdout}{done.stderr[-4000:]}"
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert set(told) == {"figures", "ok", "steps"}
     assert told["ok"] is True
