@@ -13,7 +13,6 @@ from evidence_store.copies.bag import Bag
 from evidence_store.copies.layout import VIEWING
 from evidence_store.errors import ChainBroken
 
-
 _BY_ITSELF: Final = ("-nofind_stream_info", "-fflags", "+nofillin+noparse")
 """FFmpeg's options (ffmpeg-formats(1), `fflags`): nothing is decoded or parsed to learn more than the file says."""
 
