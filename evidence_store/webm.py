@@ -33,11 +33,12 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`time` in milliseconds after the take's origin."""
+    """`time` in milliseconds after the take's origin, `duration` in milliseconds."""
 
     time: int
     key: bool
     data: bytes
+    duration: int
 
 
 def read_init(init: bytes) -> Picture:
@@ -86,11 +87,16 @@ def _frames(moof: bytes, data: bytes, timescale: int) -> list[Frame]:
         if size > len(data) - position:
             raise ValueError
         shown = at + (offset[0] if offset else 0)
-        time = (shown * _TICKS + timescale // 2) // timescale
-        frames.append(Frame(time, not sample & _NOT_SYNC, data[position : position + size]))
+        time = _milliseconds(shown, timescale)
+        lasts = _milliseconds(shown + duration, timescale) - time
+        frames.append(Frame(time, not sample & _NOT_SYNC, data[position : position + size], lasts))
         position += size
         at += duration
     return frames
+
+
+def _milliseconds(time: int, timescale: int) -> int:
+    return (time * _TICKS + timescale // 2) // timescale
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -113,17 +119,29 @@ def is_webm(data: bytes | memoryview) -> bool:
     return data[:4] in (_HEADER[:4], _CLUSTER)
 
 
-def cluster(frames: list[Frame]) -> bytes:
-    """The frames of a fragment, at most 32 s. Raises InvalidInput `webm-form` for a longer one, or for none."""
+def cluster(frames: list[Frame], *, lasting: bool = False) -> bytes:
+    """The frames of a fragment, at most 32 s. Raises InvalidInput `webm-form` for a longer one, or for none.
+
+    `lasting`: how long the last one lasts is said, for a player that may not have the next one for a while.
+    """
     try:
         first = frames[0].time
         blocks = [
             _element(b"\xa3", struct.pack(">BhB", 0x81, frame.time - first, _KEY if frame.key else 0), frame.data)
             for frame in frames
         ]
+        if lasting:
+            blocks[-1] = _lasting(frames[-1], first)
     except (struct.error, IndexError) as error:
         raise InvalidInput("not a fragment", code="webm-form") from error
     return _element(_CLUSTER, _number(b"\xe7", first), *blocks)
+
+
+def _lasting(frame: Frame, first: int) -> bytes:
+    """A block group (RFC 9559, 5.1.3.5): the block, its duration, and that it refers to another unless it is a key."""
+    block = _element(b"\xa1", struct.pack(">BhB", 0x81, frame.time - first, 0), frame.data)
+    refers = b"" if frame.key else _element(b"\xfb", b"\xff")
+    return _element(b"\xa0", block, _number(b"\x9b", max(1, frame.duration)), refers)
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,6 +27,7 @@ from evidence_store.ledger.book import Book
 from evidence_store.playback import Playback
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.journal import TrackEntry
+from evidence_store.whole_pictures import DAMAGING, Stretch, Unshown, whole_pictures
 
 VIEWING_LASTS: Final = datetime.timedelta(hours=4)
 MOST_VIEWINGS: Final = 1_000
@@ -34,6 +35,7 @@ _EPOCHS: Final = 1_000
 """A segment's number for the player is its index · 1000 + its init epoch: a change of picture size splits it."""
 
 _MOST_INITS: Final = 10_000
+_MOST_TAKES: Final = 100
 _PLAYABLE = (InterviewState.SEALED, InterviewState.AVAILABLE)
 
 
@@ -43,6 +45,7 @@ class MediaDesk:
         self._playback = playback
         self._viewings: dict[str, Viewing] = {}
         self._inits: dict[tuple[str, int, int, int], tuple[int, str]] = {}
+        self._unshown: dict[tuple[str, int], dict[int, Unshown]] = {}
         self._lock = threading.Lock()
 
     def index(self, interview: str) -> Sequence[MediaTake]:
@@ -100,10 +103,11 @@ class MediaDesk:
             take = self._by_ordinal(session, interview, ordinal)
             entry = self._entry(take, track)
             _, codec = self._init_of(session, take, entry, epoch)
-        data = self._playback.media(take.enrolment, take.n, index, entry.index, epoch)
+            unshown = self._unshown_of(session, take).get(entry.index, Unshown())
+        data = whole_pictures(self._playback.media(take.enrolment, take.n, index, entry.index, epoch), unshown)
         if not codec.startswith(webm.CODEC):
             return data
-        return b"".join(map(webm.cluster, webm.read_media(bytes(data), entry.timescale)))
+        return b"".join(webm.cluster(each, lasting=True) for each in webm.read_media(bytes(data), entry.timescale))
 
     def _init_of(self, session: Session, take: TakeRow, entry: TrackEntry, epoch: int) -> tuple[int, str]:
         """The segment that the init lies in, and its codec: known once, never changed. Raises NotFound."""
@@ -118,6 +122,24 @@ class MediaDesk:
                     self._inits[key] = found = segment.i, str(each["codec"])
                     return found
         raise NotFound("no such init", code="media")
+
+    def _unshown_of(self, session: Session, take: TakeRow) -> dict[int, Unshown]:
+        """By track index; known once of a take that has ended, never changed."""
+        key = (take.enrolment, take.n)
+        if (known := self._unshown.get(key)) is not None:
+            return known
+        entries = self._playback.start(take.enrolment, take.n).tracks
+        gaps = list(_told(session, take, Verb.GAP))
+        found: dict[int, Unshown] = {}
+        if any(each["reason"] in DAMAGING for each in gaps):
+            parts = [part for row in segments_of(session, take.enrolment, take.n) for part in index_of(row)["media"]]
+            origin = take.origin_utc or take.started_at or 0
+            found = {each.index: _unshown(each, gaps, parts, origin) for each in entries if each.kind == "video"}
+        if take.ended_how is not None:
+            if len(self._unshown) >= _MOST_TAKES:
+                self._unshown.clear()
+            self._unshown[key] = found
+        return found
 
     def _by_ordinal(self, session: Session, interview: str, ordinal: int) -> TakeRow:
         takes = _recorded(session, interview)
@@ -147,10 +169,12 @@ class MediaDesk:
                 keys = tuple(key for part in parts for key in part["keys"])  # type: ignore[attr-defined]
                 number = row.i * _EPOCHS + epoch
                 found[track].append(MediaSegment(number, epoch, begins, ends - begins, keys))
+        unshown = self._unshown_of(session, take)
         tracks = tuple(
             MediaTrack(
                 entry.id, entry.camera, entry.kind, entry.timescale,
                 tuple(inits[entry.index]), tuple(found[entry.index]),
+                unshown.get(entry.index, Unshown()).stretches,
             )
             for entry in start.tracks
         )  # fmt: skip
@@ -192,6 +216,22 @@ class MediaDesk:
             key = details["kind"], details["track"], details["from"]
             found[key] = Observed(begins, max(0.0, ends - begins), details["kind"], track)
         return tuple(sorted(found.values(), key=lambda each: each.start))
+
+
+def _unshown(entry: TrackEntry, gaps: Sequence[Record], parts: Sequence[Mapping[str, Any]], origin: int) -> Unshown:
+    """`gaps` are custody's, `parts` the media messages of a take, `origin` its UTC in nanoseconds."""
+
+    def at(utc: str) -> int:
+        return ((int(utc) - origin) * entry.timescale + 500_000_000) // 10**9
+
+    damage: list[Stretch] = [
+        (at(gap["from"]), at(gap["to"]))
+        for gap in gaps
+        if gap["reason"] in DAMAGING and gap["track"] in (None, entry.index)
+    ]
+    mine = [part for part in parts if part["track"] == entry.index]
+    keys = [key for part in mine for key in part["keys"]]
+    return Unshown.of(damage, keys, max((part["to"] for part in mine), default=0))
 
 
 def _told(session: Session, take: TakeRow, verb: Verb) -> Iterator[Record]:

@@ -27,6 +27,13 @@ _FILM: dict[int | str, dict[str, Any]] = {200: {"content": {"video/mp4": {}, "vi
 Number = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
+class StretchOut(BaseModel):
+    """In the track's timescale from the take's origin."""
+
+    start: int
+    duration: int
+
+
 class SegmentOut(BaseModel):
     """Times in the track's timescale from the take's origin."""
 
@@ -44,6 +51,7 @@ class TrackOut(BaseModel):
     timescale: int
     inits: dict[int, str]
     segments: list[SegmentOut]
+    unshown: list[StretchOut]
 
 
 class GapOut(BaseModel):
@@ -129,7 +137,8 @@ def init(
 def segment(
     services: Serviced, account: Player, viewing_id: Opaque, take: Number, track: Opaque, number: Number
 ) -> Response:
-    """One checked segment of one track. When its check fails, a problem (`tampered`) and not a byte of media."""
+    """One checked segment of one track, without what is `unshown`. When its check fails, a problem (`tampered`) and not
+    a byte of media."""
     viewing = _viewing(services, account, viewing_id)
     return _film(services.media.segment(viewing.interview, take, track, number))
 
@@ -171,6 +180,7 @@ def _take(take: MediaTake) -> TakeOut:
                     )
                     for each in track.segments
                 ],
+                unshown=[StretchOut(start=begin, duration=end - begin) for begin, end in track.unshown],
             )
             for track in take.tracks
         ],

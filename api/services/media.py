@@ -29,7 +29,11 @@ class MediaSegment:
 
 @dataclass(frozen=True, slots=True)
 class MediaTrack:
-    """`kind` is `video` or `audio`; `inits` name the codec string (RFC 6381) of each init epoch."""
+    """`kind` is `video` or `audio`; `inits` name the codec string (RFC 6381) of each init epoch.
+
+    `unshown`: from and to, in the timescale, where pictures lack packets, or rest on some that do, and the one before
+    is shown instead.
+    """
 
     id: str
     camera: str
@@ -37,6 +41,7 @@ class MediaTrack:
     timescale: int
     inits: tuple[MediaInit, ...]
     segments: tuple[MediaSegment, ...]
+    unshown: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +109,8 @@ class Media(Protocol):
         ...
 
     def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes | memoryview:
-        """The checked media (moof + mdat …) of one segment. Raises NotFound, Tampered: then not a byte is returned."""
+        """The checked media (moof + mdat …) of one segment, but for what is `unshown`, which may be all of it.
+
+        Raises NotFound, Tampered: then not a byte is returned.
+        """
         ...

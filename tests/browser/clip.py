@@ -77,11 +77,26 @@ def take() -> MediaTake:
     return MediaTake(1, 41, NOON, float(SECONDS), "stopped", tuple(described), gaps)
 
 
+def _undecodable(fragment: bytes) -> bytes:
+    """Each NAL unit keeps its length and its first octet, and holds nonsense."""
+    data = bytearray(fragment)
+    at = data.index(b"mdat") + 4
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        data[at + 5 : at + 4 + size] = (bytes(range(1, 256)) * (size // 255 + 1))[: size - 1]
+        at += 4 + size
+    return bytes(data)
+
+
 @dataclass
 class ClipMedia(FakeMedia):
-    """`FakeMedia` with pictures in it; `asked` is every segment that was asked for, in order."""
+    """`FakeMedia` with pictures in it; `asked` is every segment that was asked for, in order.
+
+    `undecodable`: segments of the first camera's picture in which the pictures' own bytes are something else.
+    """
 
     asked: list[tuple[str, int]] = field(default_factory=list)
+    undecodable: set[int] = field(default_factory=set)
 
     def init(self, interview: str, ordinal: int, track: str, epoch: int) -> bytes:
         return tracks()[track][0]
@@ -93,4 +108,6 @@ class ClipMedia(FakeMedia):
         fragments = tracks()[track][1]
         if number >= len(fragments):
             raise NotFound("no such segment")
+        if track == "wide-video" and number in self.undecodable:
+            return _undecodable(fragments[number])
         return fragments[number]

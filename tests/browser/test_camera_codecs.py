@@ -10,12 +10,15 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from evidence_store import webm
+from evidence_store.whole_pictures import whole_pictures
 from recorder.box_reader import parse_fragment
 from recorder.clock import SenderClock
+from recorder.fragments import Fragment
 from recorder.track import Track
 from tests.browser.house import CAMERA_FLAGS
 from tests.browser.recorder_rig import TOKEN, Recording, recording
 from tests.browser.serving import CHROMIUM, chromium
+from tests.recorder_media.bad_line import parse_media, track_of, unshown_of, with_losses
 from tests.recorder_media.clips import decode, files, paced, run
 from tests.recorder_media.streams import make_stream
 
@@ -161,14 +164,34 @@ async ([type, pieces]) => {
   }
   const [from, to] = [buffer.buffered.start(0), buffer.buffered.end(buffer.buffered.length - 1)];
   video.currentTime = from;
-  let shown = 0;
-  const count = () => { shown += 1; video.requestVideoFrameCallback(count); };
-  video.requestVideoFrameCallback(count);
+  media.endOfStream();
   await video.play();
-  await new Promise((done) => setTimeout(done, 1000 * (to - from) + 500));
-  return [buffer.buffered.length, to - from, shown, video.videoWidth, video.videoHeight];
+  await new Promise((done) => {
+    video.addEventListener("ended", done);
+    video.addEventListener("error", done);
+  });
+  const shown = video.getVideoPlaybackQuality().totalVideoFrames;
+  return [buffer.buffered.length, to - from, shown, video.videoWidth, video.videoHeight, video.error?.message ?? ""];
 }
 """
+
+
+def _played(browser: Browser, name: str, fragments: list[Fragment], media: list[bytes]) -> tuple[float, int]:
+    """How many seconds of it a browser has, and how many pictures it shows. It plays to its end, in one go."""
+    init, kind = fragments[0].init or b"", f'video/mp4; codecs="{fragments[0].codec}"'
+    if name == "vp8":
+        kind, picture = 'video/webm; codecs="vp8"', webm.read_init(init)
+        init = webm.beginning(picture)
+        media = [
+            b"".join(webm.cluster(frames, lasting=True) for frames in webm.read_media(each, picture.timescale))
+            for each in media
+        ]
+    page = browser.new_page()
+    pieces = [base64.b64encode(each).decode() for each in (init, *media) if each]
+    ranges, seconds, shown, width, height, error = page.evaluate(PLAY, [kind, pieces])
+    page.close()
+    assert (error, ranges, width, height) == ("", 1, 320, 180)
+    return float(seconds), int(shown)
 
 
 @pytest.mark.parametrize("name", ["h264_high", "vp8", "vp9", "av1"])
@@ -178,16 +201,20 @@ def test_what_is_stored_plays_in_a_browser(browser: Browser, name: str, tmp_path
     track.connect("first", 10**12, SenderClock())
     track.begin(10**12, 10**12)
     fragments = run({"wide": track}, [(at, "wide", each) for at, each in paced(stream.sent, stream.codec, 10**12)])[0]
-    init, media = fragments["wide"][0].init or b"", [each.data for each in fragments["wide"]]
-    kind = f'video/mp4; codecs="{fragments["wide"][0].codec}"'
-    if name == "vp8":
-        kind, picture = 'video/webm; codecs="vp8"', webm.read_init(init)
-        init = webm.beginning(picture)
-        media = [b"".join(map(webm.cluster, webm.read_media(each, picture.timescale))) for each in media]
-    page = browser.new_page()
-    pieces = [base64.b64encode(each).decode() for each in (init, *media)]
-    ranges, seconds, shown, width, height = page.evaluate(PLAY, [kind, pieces])
-    page.close()
-    assert (ranges, width, height) == (1, 320, 180)
+    seconds, shown = _played(browser, name, fragments["wide"], [each.data for each in fragments["wide"]])
     assert seconds == pytest.approx(2, abs=0.1)
     assert shown > 30
+
+
+@pytest.mark.parametrize("name", ["h264_baseline", "h264_high", "vp8", "vp9", "av1"])
+def test_what_lost_packets_plays_to_its_end_in_a_browser(browser: Browser, name: str, tmp_path: Path) -> None:
+    stream = make_stream(name, tmp_path, 4)
+    arrivals, _ = with_losses(stream.sent, stream.codec, seed=0)
+    fragments, events = run({"wide": track_of(stream.codec)}, arrivals)
+    wide = fragments["wide"]
+    unshown = unshown_of(wide, events)
+    assert unshown.stretches
+    media = [bytes(whole_pictures(each.data, unshown)) for each in wide]
+    seconds, shown = _played(browser, name, wide, media)
+    assert seconds == pytest.approx(4, abs=0.1)
+    assert shown >= sum(len(parse_media(each)) for each in media)

@@ -255,6 +255,53 @@ def test_a_format_that_the_browser_lacks_is_said_at_once_and_the_rest_plays(hous
     quiet(house)
 
 
+def test_a_picture_that_the_browser_cannot_decode_is_said_and_passed_over(house: House, recorded: Recorded) -> None:
+    house.media.takes = (replace(house.media.takes[0], gaps=()),)
+    house.media.undecodable = {1}
+    page = open_player(house, recorded())
+    page.keyboard.press("k")
+    problem = page.locator("[data-problem]")
+    expect(problem).to_contain_text("Browseren kunne ikke vise billedet fra")
+    expect(problem).to_contain_text("Afspilningen fortsatte ved 0:00:04. Optagelsen er uændret.")
+    until(page, f"{VIDEOS}.every(v => v.currentTime > 5.5 && v.readyState >= 2 && !v.paused)")
+    wide, close = times(page)
+    assert abs(wide - close) < 0.2
+    assert page.evaluate(f"{VIDEOS}.map(v => v.error)") == [None, None]
+    accessible(page)
+    quiet(house)
+
+
+def test_what_cannot_be_decoded_at_all_stops_and_says_so(house: House, recorded: Recorded) -> None:
+    house.media.takes = (replace(house.media.takes[0], gaps=()),)
+    house.media.undecodable = set(range(1, 8))
+    page = open_player(house, recorded())
+    page.keyboard.press("k")
+    expect(page.locator("[data-problem]")).to_contain_text("Afspilningen er standset. Optagelsen er uændret.")
+    expect(page.locator("[data-play-text]")).to_have_text("Afspil")
+    quiet(house)
+
+
+def test_a_picture_that_stands_for_want_of_packets_is_said(house: House, recorded: Recorded) -> None:
+    whole = house.media.takes[0]
+    unshown = ((6 * 90_000, 8 * 90_000),)
+    tracks = tuple(replace(each, unshown=unshown) if each.id == "wide-video" else each for each in whole.tracks)
+    house.media.takes = (replace(whole, tracks=tracks),)
+    page = open_player(house, recorded())
+    marks = page.locator("[data-gaps] .player__gap")
+    assert [marks.nth(at).get_attribute("width") for at in range(marks.count())] == ["25", "125"]
+    notice = page.locator("[data-notice]")
+    expect(notice).to_be_empty()
+    page.keyboard.press("l")  # to 10 s
+    page.keyboard.press("ArrowLeft")  # to 5 s
+    page.keyboard.press("k")
+    expect(notice).to_contain_text("Billedet står stille (")
+    expect(notice).to_contain_text("noget af det nåede aldrig frem")
+    accessible(page)
+    until(page, f"{VIDEOS}[0].currentTime > 8.3")
+    expect(notice).to_be_empty()
+    quiet(house)
+
+
 def test_player_stops_at_a_segment_that_fails_its_check(house: House, recorded: Recorded) -> None:
     house.media.damaged = {3}
     page = open_player(house, recorded())

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from recorder.box_reader import parse_fragment, parse_init
-from recorder.clock import SECOND_NS, SenderClock
+from recorder.clock import SECOND_NS
 from recorder.fragments import Codec, Event, Fragment
-from recorder.track import Track
 
-from .clips import decode, files, paced, packets, run
-from .payloads import Packet, split_lengths, split_obus
+from .bad_line import BEGIN_NS, in_time, pieces_of, signed, times, track_of, with_losses
+from .clips import decode, files, packets, run
+from .payloads import Packet
 from .streams import KINDS, Stream, make_stream, sent_in_small_packets
 
 MS = SECOND_NS // 1000
-BEGIN_NS = 7_000 * SECOND_NS
 
 STREAMS: dict[str, Stream] = {}
 
@@ -37,25 +36,11 @@ def stream(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 every_codec = pytest.mark.parametrize("stream", list(KINDS), indirect=True)
 
 
-def _track(codec: Codec) -> Track:
-    track = Track("wide", codec)
-    track.connect("first", BEGIN_NS, SenderClock())
-    track.begin(BEGIN_NS, BEGIN_NS)
-    return track
-
-
-def _in_time(sent: list[Packet], codec: Codec) -> list[tuple[int, Packet]]:
-    """A picture is sent at its time, or with a later one that had to go before it."""
-    timed = paced(sent, codec, BEGIN_NS)
-    latest = accumulate((at for at, _ in timed), max)
-    return [(at, packet) for at, (_, packet) in zip(latest, timed, strict=True)]
-
-
 def _mended(sent: list[Packet], codec: Codec, seed: int) -> list[tuple[int, str, Packet]]:
     """One in ten lost and sent again within 160 ms, some twice, all a little out of order; the first two come first."""
     random = Random(seed)  # noqa: S311
     arrivals = []
-    for number, (at, packet) in enumerate(_in_time(sent, codec)):
+    for number, (at, packet) in enumerate(in_time(sent, codec)):
         came = at + (random.randrange(12 * MS) if number > 1 else 0)
         if number > 1 and random.random() < 0.1:
             came += random.randrange(20 * MS, 150 * MS)
@@ -63,29 +48,6 @@ def _mended(sent: list[Packet], codec: Codec, seed: int) -> list[tuple[int, str,
         if random.random() < 0.05:
             arrivals.append((came + random.randrange(200 * MS), "wide", packet))
     return sorted(arrivals, key=lambda one: one[0])
-
-
-def _broken(sent: list[Packet], codec: Codec, seed: int) -> tuple[list[tuple[int, str, Packet]], set[int]]:
-    """Some are lost for good, alone and in bursts, but for the last, whose loss would be nobody's knowledge. Arrivals,
-    and the RTP times that lack something."""
-    random = Random(seed)  # noqa: S311
-    spared = next(number for number, packet in enumerate(sent) if packet.timestamp in _times(sent)[-6:])
-    arrivals, wanting, burst = [], set(), 0
-    for number, (at, packet) in enumerate(_in_time(sent, codec)):
-        if burst == 0 and random.random() < 0.03:
-            burst = random.choice((1, 1, 2, 7))
-        if burst and 1 < number < spared:
-            burst -= 1
-            wanting.add(packet.timestamp)
-        else:
-            arrivals.append((at, "wide", packet))
-    return arrivals, wanting
-
-
-def _pieces(codec: Codec, data: bytes) -> list[bytes]:
-    if codec in (Codec.H264, Codec.H265):
-        return split_lengths(data)
-    return split_obus(data) if codec is Codec.AV1 else [data]
 
 
 def _samples(fragments: Iterable[Fragment]) -> list[tuple[int, bytes]]:
@@ -113,12 +75,12 @@ def _sets_apart(stream: Stream, folder: Path, fragments: list[Fragment]) -> None
 
 @every_codec
 def test_what_comes_late_twice_and_out_of_order_is_recorded_as_it_was_sent(stream: Stream, tmp_path: Path) -> None:
-    track = _track(stream.codec)
+    track = track_of(stream.codec)
     fragments, events = run({"wide": track}, _mended(stream.sent, stream.codec, seed=len(stream.sent)))
     assert _gaps(events) == []
     got = _samples(fragments["wide"])
-    assert [_pieces(stream.codec, data) for _, data in got] == [pieces for _, pieces in stream.units]
-    expected = [(packet - stream.sent[0].timestamp) & 0xFFFFFFFF for packet in _times(stream.sent)]
+    assert [pieces_of(stream.codec, data) for _, data in got] == [pieces for _, pieces in stream.units]
+    expected = [(packet - stream.sent[0].timestamp) & 0xFFFFFFFF for packet in times(stream.sent)]
     assert [time - got[0][0] for time, _ in got] == expected
     assert sum(each.incomplete for each in fragments["wide"]) == 0
     assert track.counters.lost == 0
@@ -126,22 +88,18 @@ def test_what_comes_late_twice_and_out_of_order_is_recorded_as_it_was_sent(strea
     _sets_apart(stream, tmp_path, fragments["wide"])
 
 
-def _times(sent: list[Packet]) -> list[int]:
-    return list(dict.fromkeys(packet.timestamp for packet in sent))
-
-
 @every_codec
 @pytest.mark.parametrize("seed", range(4))
 def test_what_never_came_is_flagged_and_declared(stream: Stream, seed: int, tmp_path: Path) -> None:
-    arrivals, wanting = _broken(stream.sent, stream.codec, seed)
+    arrivals, wanting = with_losses(stream.sent, stream.codec, seed)
     assert wanting
-    track = _track(stream.codec)
+    track = track_of(stream.codec)
     fragments, events = run({"wide": track}, arrivals)
     (mapping,) = [event for event in events if event["type"] == "mapping"]
     start = int(mapping["rtp"] or 0) - int(mapping["media_time"] or 0)
-    whole = {_signed(time - start): pieces for time, (_, pieces) in zip(_times(stream.sent), stream.units, strict=True)}
-    lacking = {_signed(time - start) for time in wanting}
-    got = {time: _pieces(stream.codec, data) for time, data in _samples(fragments["wide"])}
+    whole = {signed(time - start): pieces for time, (_, pieces) in zip(times(stream.sent), stream.units, strict=True)}
+    lacking = {signed(time - start) for time in wanting}
+    got = {time: pieces_of(stream.codec, data) for time, data in _samples(fragments["wide"])}
     altered = {time for time, pieces in got.items() if pieces != whole[time]}
     missing = set(whole) - set(got)
     # After the beginning was lost a key frame is waited for: what came before it was whole, and is declared as well.
@@ -159,15 +117,11 @@ def test_what_never_came_is_flagged_and_declared(stream: Stream, seed: int, tmp_
         assert list(packets(each))
 
 
-def _signed(time: int) -> int:
-    return ((time + 2**31) & 0xFFFFFFFF) - 2**31
-
-
 @every_codec
 def test_a_hostile_sender_gets_nothing_but_well_formed_fragments(stream: Stream) -> None:
     random = Random(9)  # noqa: S311
     hostile = []
-    for at, packet in _in_time(stream.sent, stream.codec) * 4:
+    for at, packet in in_time(stream.sent, stream.codec) * 4:
         payload = bytearray(packet.payload)
         for _ in range(random.choice((0, 0, 1, 3))):
             payload[random.randrange(min(len(payload), 60))] = random.randrange(256)
@@ -176,7 +130,7 @@ def test_a_hostile_sender_gets_nothing_but_well_formed_fragments(stream: Stream)
             bad = replace(bad, timestamp=random.randrange(2**32), marker=random.random() < 0.5)
         hostile.append((at, "wide", bad))
     hostile = [(BEGIN_NS + number * MS, name, each.numbered(number)) for number, (_, name, each) in enumerate(hostile)]
-    fragments, events = run({"wide": _track(stream.codec)}, hostile)
+    fragments, events = run({"wide": track_of(stream.codec)}, hostile)
     for each in fragments["wide"]:
         parse_fragment(each.data)
         if each.init is not None:
@@ -188,6 +142,6 @@ def test_a_hostile_sender_gets_nothing_but_well_formed_fragments(stream: Stream)
 @pytest.mark.parametrize("stream", ["h264_baseline", "h264_main", "h264_high"], indirect=True)
 def test_another_senders_packets_give_the_same_bytes(stream: Stream) -> None:
     sent = sent_in_small_packets(stream)
-    fragments, events = run({"wide": _track(stream.codec)}, _mended(sent, stream.codec, seed=3))
+    fragments, events = run({"wide": track_of(stream.codec)}, _mended(sent, stream.codec, seed=3))
     assert _gaps(events) == []
-    assert [_pieces(stream.codec, data) for _, data in _samples(fragments["wide"])] == [p for _, p in stream.units]
+    assert [pieces_of(stream.codec, data) for _, data in _samples(fragments["wide"])] == [p for _, p in stream.units]

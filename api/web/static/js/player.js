@@ -1,15 +1,18 @@
 // Plays one take: every camera in its own <video>, kept together. The first camera leads; the others follow by small
-// changes of speed, or a jump when they are far off. A declared gap is said and skipped, never hidden.
+// changes of speed, or a jump when they are far off. A declared gap is said and skipped, never hidden. A picture that
+// stands still because packets of it were lost is said too; one that the browser cannot decode is said and passed over.
 
 import { TrackBuffer, plays } from "./track_buffer.js";
 
 const TICK = 250;
 const CLOSE_ENOUGH = 0.04;
 const JUMP_BEYOND = 0.5;
+const NEW_TRIES = 5;
+const NEW_TRIES_WITHIN = 20_000;
 
 export class TakePlayer {
-  constructor({ take, base, pictures, onTime, onNotice, onProblem, onPlaying }) {
-    Object.assign(this, { take, base, onTime, onNotice, onProblem, onPlaying });
+  constructor({ take, base, pictures, name, onTime, onNotice, onProblem, onSkipped, onPlaying }) {
+    Object.assign(this, { take, base, name, onTime, onNotice, onProblem, onSkipped, onPlaying });
     this.tracks = take.tracks.filter((track) => track.segments.length > 0 && plays(track));
     this.unplayable = take.tracks.filter((track) => track.segments.length > 0 && !plays(track));
     // With nothing to play a camera would be waited for in vain.
@@ -23,6 +26,7 @@ export class TakePlayer {
       video.tabIndex = -1;
       video.setAttribute("aria-label", `Optaget billede, kamera ${camera}`);
       video.addEventListener("contextmenu", (event) => event.preventDefault());
+      video.addEventListener("error", () => this.#beginAgain(video));
       pictures.append(video);
       return video;
     });
@@ -30,6 +34,8 @@ export class TakePlayer {
     this.begin = this.#begins(this.cameras[0]);
     this.buffers = [];
     this.playing = false;
+    this.sources = new Map();
+    this.tries = [];
   }
 
   async open() {
@@ -40,8 +46,9 @@ export class TakePlayer {
   }
 
   close() {
+    this.closed = true;
     clearInterval(this.timer);
-    for (const buffer of this.buffers) buffer.controller?.abort();
+    for (const buffer of this.buffers) buffer.stop();
     for (const video of this.videos) {
       URL.revokeObjectURL(video.src);
       video.remove();
@@ -55,7 +62,8 @@ export class TakePlayer {
     this.playing = true;
     this.onPlaying(true);
     await Promise.all(this.videos.map((video) => video.play())).catch((error) => {
-      if (error.name !== "AbortError") throw error;
+      // One that cannot be decoded begins again elsewhere.
+      if (error.name !== "AbortError" && this.videos.every((video) => video.error === null)) throw error;
     });
   }
 
@@ -79,7 +87,9 @@ export class TakePlayer {
 
   async #attach(camera, video) {
     const media = new MediaSource();
+    URL.revokeObjectURL(video.src);
     video.src = URL.createObjectURL(media);
+    this.sources.set(video, media);
     await new Promise((resolve) => media.addEventListener("sourceopen", resolve, { once: true }));
     media.duration = this.take.duration;
     for (const track of this.tracks) {
@@ -88,6 +98,7 @@ export class TakePlayer {
         media,
         track,
         url: `${this.base}/${this.take.ordinal}/${track.id}`,
+        givenUp: () => video.error !== null || this.sources.get(video) !== media,
         onProblem: (error, failed, segment) => {
           this.pause();
           this.onProblem(error, failed, segment.start / failed.timescale);
@@ -96,10 +107,35 @@ export class TakePlayer {
     }
   }
 
+  // After a decoder's error an element shows nothing more. It gets a new source, and all go on at its next key frame.
+  async #beginAgain(video) {
+    const camera = this.cameras[this.videos.indexOf(video)];
+    const at = video.currentTime;
+    const own = this.buffers.filter(({ track }) => track.camera === camera);
+    const next = own.find(({ track }) => track.kind === "video")?.keyAfter(at + 0.01);
+    const now = performance.now();
+    this.tries = [...this.tries.filter((each) => now - each < NEW_TRIES_WITHIN), now];
+    if (this.closed) return;
+    const playing = this.playing;
+    this.pause();
+    for (const buffer of own) buffer.stop();
+    if (next === undefined || this.tries.length > NEW_TRIES) {
+      this.onSkipped(camera, at, null);
+      return;
+    }
+    this.buffers = this.buffers.filter((buffer) => !own.includes(buffer));
+    await this.#attach(camera, video);
+    if (this.closed) return;
+    this.seek(next);
+    this.onSkipped(camera, at, next);
+    if (playing) await this.play();
+  }
+
   #tick() {
     const now = this.time;
     for (const buffer of this.buffers) buffer.fill(now).then(() => buffer.fill(this.time));
     this.#keepTogether();
+    this.#tell(now);
     if (this.playing) this.#passGap(now);
     if (this.playing && now >= this.take.duration - 0.15) this.pause();
     this.onTime(now);
@@ -120,15 +156,30 @@ export class TakePlayer {
     }
   }
 
-  // The picture has run dry where the journal declares a gap: say so and go on after it.
-  #passGap(now) {
-    const gap = this.take.gaps.find(({ start, duration }) => now >= start - 0.3 && now < start + duration);
-    if (!gap) {
+  #gapAt(now) { return this.take.gaps.find(({ start, duration }) => now >= start - 0.3 && now < start + duration); }
+
+  #tell(now) {
+    const still = this.tracks.filter((track) => this.#stands(track, now));
+    const gap = this.#gapAt(now);
+    if (still.length > 0) {
+      const names = still.map(({ camera }) => this.name(camera)).join(" og ");
+      this.onNotice(`Billedet står stille (${names}): noget af det nåede aldrig frem`);
+    } else if (gap) {
+      this.onNotice(`Hul i optagelsen: ${gap.duration.toLocaleString("da-DK", { maximumFractionDigits: 1 })} sekunder`);
+    } else {
       this.onNotice("");
-      return;
     }
-    this.onNotice(`Hul i optagelsen: ${gap.duration.toLocaleString("da-DK", { maximumFractionDigits: 1 })} sekunder`);
-    if (this.leader.readyState < 3 && !holds(this.leader, now + 0.35)) this.seek(gap.start + gap.duration + 0.05);
+  }
+
+  // The picture has run dry where the journal declares a gap: go on after it.
+  #passGap(now) {
+    const gap = this.#gapAt(now);
+    if (gap && this.leader.readyState < 3 && !holds(this.leader, now + 0.35)) this.seek(gap.start + gap.duration + 0.05);
+  }
+
+  // Whether an earlier picture is shown because what came then lacks packets, or rests on what does.
+  #stands({ unshown, timescale }, now) {
+    return unshown.some(({ start, duration }) => now >= start / timescale && now < (start + duration) / timescale);
   }
 
   // Where a camera has both its picture and its sound: a browser shows nothing before that.

@@ -16,7 +16,9 @@ export function plays(track) {
 }
 
 export class TrackBuffer {
-  constructor({ media, track, url, onProblem }) {
+  // `givenUp`: whether the picture's element has given up meanwhile; who began again elsewhere is told of no problem.
+  constructor({ media, track, url, onProblem, givenUp }) {
+    this.givenUp = givenUp;
     this.track = track;
     this.url = url;
     this.onProblem = onProblem;
@@ -74,16 +76,32 @@ export class TrackBuffer {
       }
       const media = await this.#fetch(String(segment.number));
       if (generation !== this.generation) return;
-      await this.#append(media);
+      // Where no picture can be shown for a whole segment there is nothing: the one before it lasts.
+      if (media.byteLength > 0) await this.#append(media);
       if (generation === this.generation) this.next += 1;
       if (time > BEHIND) await this.#remove(0, time - BEHIND);
     } catch (error) {
-      if (error.name === "AbortError") return;
+      if (error.name === "AbortError" || this.givenUp()) return;
       this.failed = true;
       this.onProblem(error, this.track, segment);
     } finally {
       this.busy = false;
     }
+  }
+
+  // When the first key frame after a time is shown; undefined when there is none.
+  keyAfter(time) {
+    const { segments, timescale, unshown } = this.track;
+    return segments
+      .flatMap((segment) => segment.key_frames)
+      .filter((key) => !unshown.some(({ start, duration }) => key >= start && key < start + duration))
+      .map((key) => key / timescale)
+      .find((key) => key > time);
+  }
+
+  stop() {
+    this.failed = true;
+    this.controller?.abort();
   }
 
   get finished() { return this.next >= this.track.segments.length && !this.busy; }

@@ -36,6 +36,16 @@ function problem(error, track, at) {
   say(box, `${error.message}. ${track.id} ved ${clock(at)}. ${error.problem?.detail ?? "Prøv igen."}`);
 }
 
+// The browser's decoder gave up at a picture: where it goes on, or that it doesn't.
+function skipped(camera, at, next) {
+  const box = find("problem");
+  box.className = "stale";
+  const name = names.get(camera) ?? camera;
+  say(box, `Browseren kunne ikke vise billedet fra ${name} ved ${clock(at)}. `
+    + (next === null ? "Afspilningen er standset. " : `Afspilningen fortsatte ved ${clock(next)}. `)
+    + "Optagelsen er uændret. Tag en kopi af afhøringen ud for at se stykket.");
+}
+
 // What the browser lacks is said at once, with what to do instead.
 function cannotPlay(tracks) {
   const box = find("problem");
@@ -57,7 +67,9 @@ async function open(ordinal) {
     pictures: find("pictures"),
     onTime: show,
     onNotice: (text) => say(find("notice"), text),
+    name: (camera) => names.get(camera) ?? camera,
     onProblem: problem,
+    onSkipped: skipped,
     onPlaying(playing) {
       say(find("play-text"), playing ? "Pause" : "Afspil");
       find("play-sign").toggleAttribute("data-playing", playing);
@@ -86,6 +98,9 @@ function drawMarks(take) {
   find("gaps").replaceChildren(
     ...take.observed.map((observed) => mark("player__observed", observed)),
     ...take.gaps.map((gap) => mark("player__gap", gap)),
+    ...take.tracks.flatMap(({ unshown, timescale }) => unshown.map(({ start, duration }) => (
+      mark("player__gap", { start: start / timescale, duration: duration / timescale })
+    ))),
   );
 }
 
