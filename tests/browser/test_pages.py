@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from api.services import Alarm, Lamp, MediaInit
+from api.services import Alarm, Gap, Lamp, MediaInit
 from evidence_store.people import Role
 from tests.api.fake_people import CASE, NOON
 from tests.browser.conftest import House, Recorded
@@ -230,12 +230,50 @@ def test_a_camera_that_began_later_joins_the_other(late: str, house: House, reco
     page.goto(f"{house.url}/sager/{interview}")
     page.fill("#purpose", "Vurdering af tiltalespørgsmålet")
     page.get_by_role("button", name="Åbn gennemsyn").click()
-    until(page, f"{VIDEOS}.length == 2 && {VIDEOS}[0].readyState >= 2")
-    assert times(page)[0] == (4 if late == "wide" else 0)
+    first = 1 if late == "wide" else 0
+    until(page, f"{VIDEOS}.length == 2 && {VIDEOS}[{first}].readyState >= 2")
+    assert times(page)[first] == 0
     page.keyboard.press("k")
     until(page, f"{VIDEOS}.every(v => v.currentTime > 4.8 && v.readyState >= 2)")
     wide, close = times(page)
     assert abs(wide - close) < 0.2
+    quiet(house)
+
+
+def test_where_a_camera_has_a_gap_the_other_goes_on_and_is_heard(house: House, recorded: Recorded) -> None:
+    whole = house.media.takes[0]
+    cut = (
+        replace(each, segments=each.segments[:1] + each.segments[2:]) if each.camera == "wide" else each
+        for each in whole.tracks
+    )
+    gaps = tuple(Gap(2.0, 2.0, "reconnect", f"wide-{kind}") for kind in ("video", "audio"))
+    house.media.takes = (replace(whole, tracks=tuple(cut), gaps=gaps),)
+    page = open_player(house, recorded())
+    muted = f"{VIDEOS}.map(v => v.muted)"
+    assert page.evaluate(muted) == [False, True]
+    page.keyboard.press("k")
+    until(page, f"{VIDEOS}[1].currentTime > 2.6 && {VIDEOS}[1].currentTime < 3.6 && {VIDEOS}[1].readyState >= 3")
+    assert page.evaluate(muted) == [True, False]
+    assert page.evaluate(f"{VIDEOS}.map(v => v.hasAttribute('data-still'))") == [True, False]
+    expect(page.locator("[data-notice]")).to_contain_text("Hul i optagelsen (")
+    expect(page.locator("[data-notice]")).to_contain_text("): 2 sekunder")
+    until(page, f"{VIDEOS}.every(v => v.currentTime > 4.8 && v.readyState >= 3)")
+    wide, close = times(page)
+    assert abs(wide - close) < 0.2
+    assert page.evaluate(muted) == [False, True]
+    assert page.evaluate(f"{VIDEOS}.map(v => v.hasAttribute('data-still'))") == [False, False]
+    expect(page.locator("[data-notice]")).to_be_empty()
+    quiet(house)
+
+
+def test_where_all_have_a_gap_it_is_said_and_skipped(house: House, recorded: Recorded) -> None:
+    whole = house.media.takes[0]
+    cut = (replace(each, segments=each.segments[:1] + each.segments[4:]) for each in whole.tracks)
+    house.media.takes = (replace(whole, tracks=tuple(cut), gaps=(Gap(2.0, 6.0, "spool-full", None),)),)
+    page = open_player(house, recorded())
+    page.keyboard.press("k")
+    expect(page.locator("[data-notice]")).to_have_text("Hul i optagelsen: 6 sekunder")
+    until(page, f"{VIDEOS}.every(v => v.currentTime > 8.5 && v.readyState >= 3)", seconds=6)
     quiet(house)
 
 

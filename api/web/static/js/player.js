@@ -1,6 +1,7 @@
-// Plays one take: every camera in its own <video>, kept together. The first camera leads; the others follow by small
-// changes of speed, or a jump when they are far off. A declared gap is said and skipped, never hidden. A picture that
-// stands still because packets of it were lost is said too; one that the browser cannot decode is said and passed over.
+// Plays one take: every camera in its own <video>, kept together. One camera leads; the others follow by small changes
+// of speed, or a jump when they are far off. Where the leader has a declared gap another one leads, and is heard; where
+// none has anything the gap is skipped. Gaps are said, never hidden. A picture that stands still because packets of it
+// were lost is said too; one that the browser cannot decode is said and passed over.
 
 import { TrackBuffer, plays } from "./track_buffer.js";
 
@@ -30,8 +31,10 @@ export class TakePlayer {
       pictures.append(video);
       return video;
     });
-    this.leader = this.videos[0];
-    this.begin = this.#begins(this.cameras[0]);
+    const begins = this.cameras.map((camera) => this.#begins(camera));
+    this.begin = Math.min(...begins);
+    this.leader = this.videos[begins.indexOf(this.begin)];
+    this.chosen = "";
     this.buffers = [];
     this.playing = false;
     this.sources = new Map();
@@ -81,7 +84,17 @@ export class TakePlayer {
     this.#tick();
   }
 
+  // Empty: none.
   hear(camera) {
+    this.chosen = camera;
+    this.#hear(this.time);
+  }
+
+  // The chosen camera; while its sound has a gap, the first that has sound.
+  #hear(now) {
+    const sounds = this.tracks.filter((track) => track.kind === "audio" && this.#holds(track, now));
+    const heard = sounds.find(({ camera }) => camera === this.chosen) ?? sounds[0];
+    const camera = this.chosen === "" ? "" : (heard?.camera ?? this.chosen);
     this.videos.forEach((video, at) => { video.muted = this.cameras[at] !== camera; });
   }
 
@@ -136,45 +149,84 @@ export class TakePlayer {
     for (const buffer of this.buffers) buffer.fill(now).then(() => buffer.fill(this.time));
     this.#keepTogether();
     this.#tell(now);
+    this.#hear(now);
     if (this.playing) this.#passGap(now);
     if (this.playing && now >= this.take.duration - 0.15) this.pause();
     this.onTime(now);
   }
 
   #keepTogether() {
-    for (const video of this.videos.slice(1)) {
-      if (this.leader.readyState < 2 || this.leader.seeking || video.seeking) continue;
+    for (const video of this.videos) {
+      if (video === this.leader) continue;
+      if (this.leader.readyState < 2 || this.leader.seeking) continue;
+      // It may have sought where it has nothing; that never ends by itself.
+      if (video.seeking && holds(video, video.currentTime)) continue;
       const off = video.currentTime - this.leader.currentTime;
+      const there = holds(video, this.leader.currentTime);
       if (video.readyState < 2) {
         // Its own pictures begin later, or have a gap: it waits, and joins the leader where it has something to show.
-        if (off !== 0 && holds(video, this.leader.currentTime)) video.currentTime = this.leader.currentTime;
+        if (off !== 0 && there) video.currentTime = this.leader.currentTime;
         continue;
       }
-      if (Math.abs(off) > JUMP_BEYOND) video.currentTime = this.leader.currentTime;
-      else video.playbackRate = Math.abs(off) < CLOSE_ENOUGH ? 1 : 1 - Math.sign(off) * Math.min(0.08, Math.abs(off) / 2);
+      if (Math.abs(off) <= JUMP_BEYOND) {
+        video.playbackRate = Math.abs(off) < CLOSE_ENOUGH ? 1 : 1 - Math.sign(off) * Math.min(0.08, Math.abs(off) / 2);
+      } else if (there) {
+        video.currentTime = this.leader.currentTime;
+      }
       if (this.playing && video.paused) video.play().catch(() => {});
     }
   }
 
-  #gapAt(now) { return this.take.gaps.find(({ start, duration }) => now >= start - 0.3 && now < start + duration); }
+  #gapsAt(now) { return this.take.gaps.filter(({ start, duration }) => now >= start - 0.3 && now < start + duration); }
 
   #tell(now) {
     const still = this.tracks.filter((track) => this.#stands(track, now));
-    const gap = this.#gapAt(now);
-    if (still.length > 0) {
-      const names = still.map(({ camera }) => this.name(camera)).join(" og ");
-      this.onNotice(`Billedet står stille (${names}): noget af det nåede aldrig frem`);
-    } else if (gap) {
-      this.onNotice(`Hul i optagelsen: ${gap.duration.toLocaleString("da-DK", { maximumFractionDigits: 1 })} sekunder`);
+    const gaps = this.#gapsAt(now).filter(({ track }) => !still.some(({ id }) => id === track));
+    this.videos.forEach((video, at) => {
+      const pictures = this.tracks.filter(({ camera, kind }) => kind === "video" && camera === this.cameras[at]);
+      const old = pictures.some((track) => still.includes(track) || this.#lacks(track, now));
+      video.toggleAttribute("data-still", old);
+    });
+    if (gaps.length > 0) {
+      const cameras = this.tracks.filter(({ id }) => gaps.some(({ track }) => track === id)).map(({ camera }) => camera);
+      const length = Math.max(...gaps.map(({ duration }) => duration));
+      const seconds = length.toLocaleString("da-DK", { maximumFractionDigits: 1 });
+      this.onNotice(`Hul i optagelsen${this.#names(cameras)}: ${seconds} sekunder`);
+    } else if (still.length > 0) {
+      this.onNotice(`Billedet står stille${this.#names(still.map(({ camera }) => camera))}: noget af det nåede aldrig frem`);
     } else {
       this.onNotice("");
     }
   }
 
-  // The picture has run dry where the journal declares a gap: go on after it.
+  #names(cameras) {
+    const names = [...new Set(cameras)].map((camera) => this.name(camera));
+    return names.length > 0 ? ` (${names.join(" og ")})` : "";
+  }
+
+  // The leader has run dry where the journal declares a gap: another one leads, or all go on after it.
   #passGap(now) {
-    const gap = this.#gapAt(now);
-    if (gap && this.leader.readyState < 3 && !holds(this.leader, now + 0.35)) this.seek(gap.start + gap.duration + 0.05);
+    const gaps = this.#gapsAt(now);
+    if (gaps.length === 0 || this.leader.readyState >= 3 || holds(this.leader, now + 0.35)) return;
+    const there = this.cameras.findIndex((camera) => this.tracks
+      .filter((track) => track.camera === camera)
+      .every((track) => this.#holds(track, now + 0.35)));
+    if (there >= 0) this.leader = this.videos[there];
+    else this.seek(Math.max(...gaps.map(({ start, duration }) => start + duration)) + 0.05);
+  }
+
+  // Whether there is something of a track at a time, if only an earlier picture.
+  #holds(track, time) {
+    const { segments, timescale } = track;
+    return (!this.#lacks(track, time) || this.#stands(track, time))
+      && segments.some(({ start, duration }) => time >= start / timescale && time < (start + duration) / timescale);
+  }
+
+  // Whether a gap of it is declared at a time.
+  #lacks({ id }, time) {
+    return this.take.gaps.some(({ track, start, duration }) => (
+      (track === null || track === id) && time >= start && time < start + duration
+    ));
   }
 
   // Whether an earlier picture is shown because what came then lacks packets, or rests on what does.
