@@ -12,18 +12,17 @@ import bisect
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby, zip_longest
-from statistics import median_low
-from typing import Final
+from itertools import zip_longest
+from typing import Final, NamedTuple
 
 from evidence_store.errors import InvalidInput
 
 DAMAGING: Final = frozenset({"loss", "incomplete", "malformed", "spool-full", "spool-failing", "sealer-behind"})
-"""Reasons of gaps after which a stream may go on with what rests on what is missing. All others end at a key frame, or
-nothing was sent."""
+"""Reasons of gaps after which a stream goes on with what rests on what is missing."""
 
-Stretch = tuple[int, int]
-"""From one media time to another, in the track's timescale."""
+_GOES_ON: Final = DAMAGING | {"discontinuity"}
+"""Reasons of gaps in which a camera went on sending. In all others there is nothing to wait for with a picture."""
+
 _OFFSETS: Final = 0x000800
 _ROWS: Final = 0x000701  # data offset; each sample's duration, size and flags
 _NOT_SYNC: Final = 0x00010000
@@ -31,39 +30,82 @@ _GREATEST: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class Loss:
+    """A declared gap of a track, in its timescale. `lacking`: packets or units of it are known to be missing."""
+
+    begin: int
+    end: int
+    reason: str
+    lacking: bool = False
+
+    @property
+    def damages(self) -> bool:
+        """Whether a picture in it may lack something, or one after it rest on what is missing."""
+        return self.lacking or self.reason in DAMAGING
+
+
+class Stretch(NamedTuple):
+    """No picture between `begin` and `end` is shown. The one before stands until `stands`, and then there is none."""
+
+    begin: int
+    end: int
+    stands: int
+
+
+@dataclass(frozen=True, slots=True)
 class Unshown:
-    """Of one track: stretches in order, of which none touches another."""
+    """Of one picture track: stretches in order, of which none touches another. Times in its timescale.
+
+    `begins`: when what was recorded together begins, in order.
+    """
 
     stretches: tuple[Stretch, ...] = ()
+    begins: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, gaps: Iterable[Stretch], keys: Iterable[int], end: int) -> Unshown:
-        """`gaps` are the damaging ones; `keys` when key frames are shown, `end` where the track ends."""
+    def of(cls, losses: Iterable[Loss], keys: Iterable[int], end: int, begins: Iterable[int] = ()) -> Unshown:
+        """`keys` is when key frames are shown, `end` where the track ends."""
         keys, found = sorted(keys), list[Stretch]()
-        for begin, over in sorted(gaps):
-            after = bisect.bisect_left(keys, over)
-            until = keys[after] if after < len(keys) else max(end, over)
-            if found and begin <= found[-1][1]:
-                found[-1] = found[-1][0], max(found[-1][1], until)
-            elif begin < until:
-                found.append((begin, until))
-        return cls(tuple(found))
+        losses = sorted(losses, key=lambda each: each.begin)
+        for loss in losses:
+            if not loss.damages:
+                continue
+            after = bisect.bisect_left(keys, loss.end)
+            until = keys[after] if after < len(keys) else max(end, loss.end)
+            if found and loss.begin <= found[-1].end:
+                found[-1] = found[-1]._replace(end=max(found[-1].end, until))
+            elif loss.begin < until:
+                found.append(Stretch(loss.begin, until, until))
+        for number, each in enumerate(found):
+            over = (
+                loss.begin for loss in losses if loss.reason not in _GOES_ON and each.begin <= loss.begin < each.end
+            )
+            found[number] = each._replace(stands=min(over, default=each.end))
+        return cls(tuple(found), tuple(sorted(begins)))
 
     def before(self, time: int) -> int:
         """How many begin at that time or before it."""
-        return bisect.bisect_right(self.stretches, time, key=lambda each: each[0])
-
-    def next(self, time: int, before: int | None) -> int | None:
-        """When the first one ends that begins after that time; None if it begins after `before`, or there is none."""
-        number = self.before(time)
-        if number == len(self.stretches) or (before is not None and self.stretches[number][0] > before):
-            return None
-        return self.stretches[number][1]
+        return bisect.bisect_right(self.stretches, time, key=lambda each: each.begin)
 
     def hides(self, time: int) -> bool:
         """Whether a picture that is shown at that time is left out."""
         begun = self.before(time)
-        return begun > 0 and time < self.stretches[begun - 1][1]
+        return begun > 0 and time < self.stretches[begun - 1].end
+
+    def stands(self, time: int, before: int | None) -> int | None:
+        """Until when the picture of that time stands for want of another one, if none is shown until `before`.
+
+        None if the next stretch begins later, or there is none.
+        """
+        number = self.before(time)
+        if number == len(self.stretches) or (before is not None and self.stretches[number].begin > before):
+            return None
+        return self.stretches[number].stands
+
+    def recorded_after(self, time: int) -> int:
+        """When what was recorded next begins; that time, if nothing was."""
+        after = bisect.bisect_right(self.begins, time)
+        return self.begins[after] if after < len(self.begins) else time
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +146,8 @@ def whole_pictures(media: bytes | memoryview, unshown: Unshown) -> bytes | memor
         last = max(run.samples, key=lambda each: each.shown)
         before = after.samples[0].shown if after else None
         if after is None and run.samples[-1] is end:
-            before = last.shown + 2 * last.duration
-        given += _held(run, last, unshown.next(last.shown, before))
+            before = max(last.shown + 2 * last.duration, unshown.recorded_after(last.shown))
+        given += _held(run, last, unshown.stands(last.shown, before))
     return b"".join(run.whole or _written(run) for run in given)
 
 
@@ -147,28 +189,38 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
 
 
 def _kept(runs: list[_Run], unshown: Unshown) -> Iterator[_Run]:
-    """What is shown of them; each part lies on one side of every stretch."""
-    broken = False
-    # A stretch is declared from where the last whole picture would have ended, had the next one come on time. That
-    # one may have come a little early. A key frame is whole: it is flagged so only then.
-    early = median_low(sample.duration for run in runs for sample in run.samples) // 2 if runs else 0
+    """What is shown of them, in runs without a hole, each on one side of every stretch."""
+    broken, key_shown = False, 0
     for run in runs:
-        kept = []
+        part: list[_Sample] = []
         for sample in run.samples:
-            # A picture may be sent after one that it is shown before, and rest on it.
-            key = not sample.flags & _NOT_SYNC
-            hidden = unshown.hides(sample.shown) or (not key and unshown.hides(sample.shown + early))
-            broken = hidden or (broken and not key)
-            if not broken:
-                kept.append(sample)
-        for _, each in groupby(kept, key=lambda sample: unshown.before(sample.shown)):
-            part = list(each)
+            hidden, key = unshown.hides(sample.shown), not sample.flags & _NOT_SYNC
+            if key:
+                broken = hidden
+                key_shown = sample.shown
+            elif hidden and sample.shown >= key_shown:
+                # What is sent after it rests on it, even if shown before it. What is sent after a key frame and shown
+                # before that rests on what was before the key frame, and nothing but its like rests on it.
+                broken = True
+            if hidden or broken:
+                continue
+            if part and not _joined(part[-1], sample, unshown):
+                yield _Run(run.head, part)
+                part = []
+            part.append(sample)
+        if part:
             yield _Run(run.head, part, run.whole if len(part) == len(run.samples) else None)
+
+
+def _joined(one: _Sample, after: _Sample, unshown: Unshown) -> bool:
+    """Whether a run holds both: nothing was left out between them, and no stretch begins there."""
+    together = one.decoded + one.duration == after.decoded
+    return together and unshown.before(one.shown) == unshown.before(after.shown)
 
 
 def _held(run: _Run, last: _Sample, until: int | None) -> Iterator[_Run]:
     """Has the picture of the run that is shown last be shown until then. Others may be sent after it."""
-    if until is None:
+    if until is None or until <= last.shown + last.duration:
         yield run
         return
     at = run.samples.index(last)

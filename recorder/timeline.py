@@ -156,6 +156,9 @@ class Timeline:
         steady = self._gap is None and heard.number == self._index + 1
         if self._gap is not None:
             damaged = bool(heard.lost or heard.malformed or not unit.complete)
+            if not unit.complete:
+                # It may have come earlier than the steps before it let expect.
+                self._gap.start = min(self._gap.start, present)
             if damaged or self._gap.damaged:
                 # What was lost in a unit may reach beyond it: the next one tells more.
                 self._gap.latest = self._order.latest_missing(present, self._delta)

@@ -27,7 +27,7 @@ from evidence_store.ledger.book import Book
 from evidence_store.playback import Playback
 from evidence_store.sealed import takes_of
 from evidence_store.sealing.journal import TrackEntry
-from evidence_store.whole_pictures import DAMAGING, Stretch, Unshown, whole_pictures
+from evidence_store.whole_pictures import Loss, Unshown, whole_pictures
 
 VIEWING_LASTS: Final = datetime.timedelta(hours=4)
 MOST_VIEWINGS: Final = 1_000
@@ -131,7 +131,7 @@ class MediaDesk:
         entries = self._playback.start(take.enrolment, take.n).tracks
         gaps = list(_told(session, take, Verb.GAP))
         found: dict[int, Unshown] = {}
-        if any(each["reason"] in DAMAGING for each in gaps):
+        if gaps:
             parts = [part for row in segments_of(session, take.enrolment, take.n) for part in index_of(row)["media"]]
             origin = take.origin_utc or take.started_at or 0
             found = {each.index: _unshown(each, gaps, parts, origin) for each in entries if each.kind == "video"}
@@ -157,24 +157,25 @@ class MediaDesk:
         start = self._playback.start(take.enrolment, take.n)
         inits: dict[int, list[MediaInit]] = {entry.index: [] for entry in start.tracks}
         found: dict[int, list[MediaSegment]] = {entry.index: [] for entry in start.tracks}
+        unshown = self._unshown_of(session, take)
+        hidden = {entry.index: unshown.get(entry.index, Unshown()) for entry in start.tracks}
         for row in segments_of(session, take.enrolment, take.n):
             index = index_of(row)
             for init in index["init"]:
                 inits[init["track"]].append(MediaInit(init["epoch"], init["codec"]))
-            grouped: dict[tuple[int, int], list[dict[str, int]]] = {}
+            grouped: dict[tuple[int, int], list[dict[str, Any]]] = {}
             for media in index["media"]:
                 grouped.setdefault((media["track"], media["epoch"]), []).append(media)
             for (track, epoch), parts in grouped.items():
                 begins, ends = min(part["from"] for part in parts), max(part["to"] for part in parts)
-                keys = tuple(key for part in parts for key in part["keys"])  # type: ignore[attr-defined]
+                keys = tuple(key for part in parts for key in _keys(part) if not hidden[track].hides(key))
                 number = row.i * _EPOCHS + epoch
                 found[track].append(MediaSegment(number, epoch, begins, ends - begins, keys))
-        unshown = self._unshown_of(session, take)
         tracks = tuple(
             MediaTrack(
                 entry.id, entry.camera, entry.kind, entry.timescale,
                 tuple(inits[entry.index]), tuple(found[entry.index]),
-                unshown.get(entry.index, Unshown()).stretches,
+                tuple((each.begin, each.stands) for each in hidden[entry.index].stretches if each.stands > each.begin),
             )
             for entry in start.tracks
         )  # fmt: skip
@@ -224,14 +225,21 @@ def _unshown(entry: TrackEntry, gaps: Sequence[Record], parts: Sequence[Mapping[
     def at(utc: str) -> int:
         return ((int(utc) - origin) * entry.timescale + 500_000_000) // 10**9
 
-    damage: list[Stretch] = [
-        (at(gap["from"]), at(gap["to"]))
+    losses = [
+        Loss(at(gap["from"]), at(gap["to"]), gap["reason"], any(gap.get(name) for name in ("packets", "units")))
         for gap in gaps
-        if gap["reason"] in DAMAGING and gap["track"] in (None, entry.index)
+        if gap["track"] in (None, entry.index)
     ]
     mine = [part for part in parts if part["track"] == entry.index]
-    keys = [key for part in mine for key in part["keys"]]
-    return Unshown.of(damage, keys, max((part["to"] for part in mine), default=0))
+    keys = [key for part in mine for key in _keys(part)]
+    ends = max((part["to"] for part in mine), default=0)
+    return Unshown.of(losses, keys, ends, [part["from"] for part in mine])
+
+
+def _keys(part: Mapping[str, Any]) -> list[int]:
+    """When a media message's key frames are shown. A recorder's word, of which anything else is left out."""
+    keys = part.get("keys")
+    return [key for key in keys if type(key) is int] if isinstance(keys, list) else []
 
 
 def _told(session: Session, take: TakeRow, verb: Verb) -> Iterator[Record]:

@@ -18,7 +18,7 @@ class MediaInit:
 
 @dataclass(frozen=True, slots=True)
 class MediaSegment:
-    """Times in the track's timescale, from the take's origin. `key_frames` are the media times of its key frames."""
+    """Times in the track's timescale, from the take's origin. `key_frames`: when those that are shown are."""
 
     number: int
     epoch: int
@@ -32,7 +32,7 @@ class MediaTrack:
     """`kind` is `video` or `audio`; `inits` name the codec string (RFC 6381) of each init epoch.
 
     `unshown`: from and to, in the timescale, where pictures lack packets, or rest on some that do, and the one before
-    is shown instead.
+    stands instead.
     """
 
     id: str

@@ -1,7 +1,8 @@
 """Asks a player, where somebody names one, whether it reads every film of a package to its end.
 
-Asked about the file alone: its boxes, its times, its samples. A picture of which packets were lost is in the film as
-what came of it (docs/formats/tick.md), and a decoder may find fault with that: it is declared, and no defect.
+Of what was recorded it is asked about the file alone: its boxes, its times, its samples. A picture of which packets
+were lost is in there as what came of it (docs/formats/tick.md), and a decoder may find fault with that: it is declared,
+and no defect. The viewing copy was made whole, and is looked into as players do.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ def check_player(bag: Bag, player: str) -> str:
     """`player`: an ffmpeg. Films go to it through a pipe. Raises ChainBroken for one that it does not read."""
     films = [path for path in bag.paths() if path.startswith("data/") and path.endswith((".mp4", ".webm"))]
     for path in films:
+        alone = () if path == VIEWING else _BY_ITSELF
         form = "mov" if path.endswith(".mp4") else "matroska"
         command = [
             player,
             "-nostdin",
             "-v",
             "error",
-            *_BY_ITSELF,
+            *alone,
             "-f",
             form,
             "-i",

@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import pytest
 
 from evidence_store.copies.bag import open_bag
+from evidence_store.copies.layout import VIEWING
 from evidence_store.copies.package import prepare
 from evidence_store.copies.player import check_player
 from evidence_store.copies.verify import Anchors, verify
@@ -77,6 +78,13 @@ def test_pictures_that_lost_packets_are_no_defect(store: Store, recipient: tuple
         said = script(bag, player)
         assert any(line.startswith(f"OK    {FILM} ") for line in said)
         assert all(line.startswith("OK ") for line in said)
+
+    # The viewing copy has no such excuse.
+    (bag / VIEWING).write_bytes((bag / FILM).read_bytes())
+    with pytest.raises(ChainBroken, match=f"{VIEWING} is not read to its end: .*h264"):
+        check_player(open_bag(bag), FFMPEG)
+    for player in players():
+        assert [line.split()[1] for line in script(bag, player) if line.startswith("FEJL")] == [VIEWING]
 
 
 def test_what_no_player_reads(bag: Path) -> None:

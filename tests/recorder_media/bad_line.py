@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 from random import Random
 
-from evidence_store.whole_pictures import DAMAGING, Unshown
+from evidence_store.whole_pictures import Loss, Unshown
 from recorder.box_reader import boxes, parse_fragment
 from recorder.clock import SECOND_NS, SenderClock
 from recorder.fragments import Codec, Event, Fragment
@@ -64,9 +64,13 @@ def signed(time: int) -> int:
 
 def unshown_of(fragments: list[Fragment], events: list[Event]) -> Unshown:
     """As the store works it out of what a take declared."""
-    gaps = [(int(e["from"] or 0), int(e["to"] or 0)) for e in events if e["type"] == "gap" and e["reason"] in DAMAGING]
+    losses = [
+        Loss(int(e["from"] or 0), int(e["to"] or 0), str(e["reason"]), bool(e["packets"] or e["units"]))
+        for e in events
+        if e["type"] == "gap"
+    ]
     keys = [key for each in fragments for key in each.key_frames]
-    return Unshown.of(gaps, keys, max(each.end for each in fragments))
+    return Unshown.of(losses, keys, max(each.end for each in fragments), [each.first for each in fragments])
 
 
 def parse_media(media: bytes) -> list[tuple[int, int, bytes]]:

@@ -76,7 +76,10 @@ def test_of_what_lost_packets_the_player_gets_whole_pictures(
     interview, desk = order.interview.hex(), MediaDesk(house.store.book, house.store.playback)
     (take,) = desk.index(interview)
     track = next(each for each in take.tracks if each.id == PICTURE.id)
-    assert track.unshown == unshown_of(fragments["wide"], events).stretches
+    stretches = unshown_of(fragments["wide"], events).stretches
+    assert track.unshown == tuple((each.begin, each.stands) for each in stretches)
+    keys = {key for each in track.segments for key in each.key_frames}
+    assert keys == {key for each in fragments["wide"] for key in each.key_frames}
     given = b"".join(bytes(desk.segment(interview, 1, track.id, each.number)) for each in track.segments)
     seen = [(time, data) for _, time, data in packets(desk.init(interview, 1, track.id, 0) + given)]
     whole = [pieces for time, pieces in zip(times(stream.sent), stream.units, strict=True) if time not in wanting]
