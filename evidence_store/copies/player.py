@@ -24,23 +24,10 @@ def check_player(bag: Bag, player: str) -> str:
     for path in films:
         alone = () if path == VIEWING else _BY_ITSELF
         form = "mov" if path.endswith(".mp4") else "matroska"
-        command = [
-            player,
-            "-nostdin",
-            "-v",
-            "error",
-            *alone,
-            "-f",
-            form,
-            "-i",
-            "pipe:0",
-            "-map",
-            "0",
-            "-c",
-            "copy",
-        ]
+        read = [player, "-nostdin", "-v", "error", *alone, "-f", form, "-i", "pipe:0"]
         with bag.open(path) as file, subprocess.Popen(
-            [*command, "-f", "null", "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*read, "-map", "0", "-c", "copy", "-f", "null", "-"],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         ) as child:  # fmt: skip
             assert child.stdin is not None  # noqa: S101 - a pipe, as asked
             _pour(file, child.stdin)

@@ -92,11 +92,11 @@ def _undecodable(fragment: bytes) -> bytes:
 class ClipMedia(FakeMedia):
     """`FakeMedia` with pictures in it; `asked` is every segment that was asked for, in order.
 
-    `undecodable`: segments of the first camera's picture in which the pictures' own bytes are something else.
+    `undecodable`: segments of pictures, by camera, whose own bytes are something else.
     """
 
     asked: list[tuple[str, int]] = field(default_factory=list)
-    undecodable: set[int] = field(default_factory=set)
+    undecodable: dict[str, set[int]] = field(default_factory=dict)
 
     def init(self, interview: str, ordinal: int, track: str, epoch: int) -> bytes:
         return tracks()[track][0]
@@ -108,6 +108,7 @@ class ClipMedia(FakeMedia):
         fragments = tracks()[track][1]
         if number >= len(fragments):
             raise NotFound("no such segment")
-        if track == "wide-video" and number in self.undecodable:
+        camera, kind = track.split("-")
+        if kind == "video" and number in self.undecodable.get(camera, ()):
             return _undecodable(fragments[number])
         return fragments[number]

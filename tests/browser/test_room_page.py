@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.house import CAMERA_FLAGS, PEERS, RealHouse, real_house
+from tests.browser.looking import AXE, VENDOR, accessible, no_sideways_scroll
 from tests.browser.serving import CHROMIUM, chromium
-from tests.browser.test_pages import AXE, VENDOR, accessible, no_sideways_scroll
 
 pytestmark = [
     pytest.mark.skipif(

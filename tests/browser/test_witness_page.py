@@ -7,11 +7,11 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect
 
 from tests.api.test_witness import LOG
-from tests.browser.test_pages import WIDTHS, accessible, no_sideways_scroll, pytestmark
+from tests.browser.looking import WIDTHS, accessible, needs_pages, no_sideways_scroll
 from tests.evidence_store.test_witness import fork
 from tests.witnesses import WitnessProcess
 
-__all__ = ["pytestmark"]
+pytestmark = needs_pages
 
 
 def test_the_page_is_accessible_and_fits_and_shows_an_alarm(browser: Browser, tmp_path: Path) -> None:

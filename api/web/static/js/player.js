@@ -3,11 +3,15 @@
 // none has anything the gap is skipped. Gaps are said, never hidden. A picture that stands still because packets of it
 // were lost is said too; one that the browser cannot decode is said and passed over.
 
+import { TakeMap } from "./take_map.js";
 import { TrackBuffer, plays } from "./track_buffer.js";
 
 const TICK = 250;
+const SOON = 0.35;
 const CLOSE_ENOUGH = 0.04;
 const JUMP_BEYOND = 0.5;
+const STUCK_AFTER = 4;
+const READ_WITHIN = 4_000;
 const NEW_TRIES = 5;
 const NEW_TRIES_WITHIN = 20_000;
 
@@ -18,6 +22,7 @@ export class TakePlayer {
     this.unplayable = take.tracks.filter((track) => track.segments.length > 0 && !plays(track));
     // With nothing to play a camera would be waited for in vain.
     this.cameras = [...new Set((this.tracks.length > 0 ? this.tracks : take.tracks).map((track) => track.camera))];
+    this.map = new TakeMap(take, this.tracks);
     this.videos = this.cameras.map((camera) => {
       const video = document.createElement("video");
       video.className = "player__video";
@@ -31,20 +36,23 @@ export class TakePlayer {
       pictures.append(video);
       return video;
     });
-    const begins = this.cameras.map((camera) => this.#begins(camera));
-    this.begin = Math.min(...begins);
-    this.leader = this.videos[begins.indexOf(this.begin)];
+    this.begin = Math.min(...this.cameras.map((camera) => this.map.begin(camera)));
+    this.leader = this.videos[this.#leaderAt(this.begin)];
     this.chosen = "";
     this.buffers = [];
     this.playing = false;
     this.sources = new Map();
-    this.tries = [];
+    this.dead = new Set();
+    this.notBefore = new Map();
+    this.tries = new Map();
+    this.passed = { text: "", until: 0 };
+    this.stuck = 0;
   }
 
   async open() {
-    await Promise.all(this.cameras.map((camera, at) => this.#attach(camera, this.videos[at])));
+    await Promise.all(this.videos.map((video) => this.#attach(video)));
     this.timer = setInterval(() => this.#tick(), TICK);
-    if (this.begin > 0) this.seek(this.begin);
+    if (this.begin > 0) this.#to(this.begin);
     else this.#tick();
   }
 
@@ -62,9 +70,10 @@ export class TakePlayer {
   get cameraWithSound() { return this.tracks.filter((track) => track.kind === "audio").map((track) => track.camera); }
 
   async play() {
+    await this.#revive();
     this.playing = true;
     this.onPlaying(true);
-    await Promise.all(this.videos.map((video) => video.play())).catch((error) => {
+    await Promise.all(this.#living().map((video) => video.play())).catch((error) => {
       // One that cannot be decoded begins again elsewhere.
       if (error.name !== "AbortError" && this.videos.every((video) => video.error === null)) throw error;
     });
@@ -76,12 +85,10 @@ export class TakePlayer {
     for (const video of this.videos) video.pause();
   }
 
+  // A person's wish: what had given up gets another chance.
   seek(time) {
-    const to = Math.min(Math.max(this.begin, time), Math.max(this.begin, this.take.duration - 0.1));
-    for (const buffer of this.buffers) buffer.seek(to);
-    for (const video of this.videos) video.currentTime = to;
-    this.onTime(to);
-    this.#tick();
+    this.#to(time);
+    this.#revive();
   }
 
   // Empty: none.
@@ -90,58 +97,118 @@ export class TakePlayer {
     this.#hear(this.time);
   }
 
+  #camera(video) { return this.cameras[this.videos.indexOf(video)]; }
+  #living() { return this.videos.filter((video) => video.error === null && !this.dead.has(video)); }
+
+  // The first camera that has everything then, or has it soonest: which one, counted from 0.
+  #leaderAt(time, videos = this.videos) {
+    const cameras = videos.map((video) => this.#camera(video));
+    const at = this.map.next(cameras, time) ?? time;
+    const found = cameras.find((camera) => this.map.has(camera, at)) ?? cameras[0] ?? this.cameras[0];
+    return this.cameras.indexOf(found);
+  }
+
+  #to(time) {
+    const to = Math.min(Math.max(this.begin, time), Math.max(this.begin, this.take.duration - 0.1));
+    this.leader = this.videos[this.#leaderAt(to, this.#living())];
+    this.notBefore.clear();
+    this.stuck = 0;
+    for (const buffer of this.buffers) buffer.seek(to);
+    for (const video of this.#living()) {
+      video.currentTime = to;
+      this.#run(video);
+    }
+    this.onTime(to);
+    this.#tick();
+  }
+
+  #run(video) {
+    // What interrupts it here, a seek or a new source, has it run again.
+    if (this.playing && video.paused) video.play().catch(() => {});
+  }
+
   // The chosen camera; while its sound has a gap, the first that has sound.
   #hear(now) {
-    const sounds = this.tracks.filter((track) => track.kind === "audio" && this.#holds(track, now));
+    const living = this.#living().map((video) => this.#camera(video));
+    const sounds = this.tracks.filter((track) => (
+      track.kind === "audio" && living.includes(track.camera) && this.map.holds(track, now)
+    ));
     const heard = sounds.find(({ camera }) => camera === this.chosen) ?? sounds[0];
     const camera = this.chosen === "" ? "" : (heard?.camera ?? this.chosen);
     this.videos.forEach((video, at) => { video.muted = this.cameras[at] !== camera; });
   }
 
-  async #attach(camera, video) {
+  async #attach(video, at = 0) {
+    const camera = this.#camera(video);
     const media = new MediaSource();
     URL.revokeObjectURL(video.src);
     video.src = URL.createObjectURL(media);
     this.sources.set(video, media);
+    // Its clock is asked for while it opens.
+    video.currentTime = at;
     await new Promise((resolve) => media.addEventListener("sourceopen", resolve, { once: true }));
     media.duration = this.take.duration;
-    for (const track of this.tracks) {
-      if (track.camera !== camera) continue;
-      this.buffers.push(new TrackBuffer({
-        media,
-        track,
-        url: `${this.base}/${this.take.ordinal}/${track.id}`,
-        givenUp: () => video.error !== null || this.sources.get(video) !== media,
-        onProblem: (error, failed, segment) => {
-          this.pause();
-          this.onProblem(error, failed, segment.start / failed.timescale);
-        },
-      }));
-    }
+    const own = this.tracks.filter((track) => track.camera === camera).map((track) => new TrackBuffer({
+      media,
+      track,
+      url: `${this.base}/${this.take.ordinal}/${track.id}`,
+      givenUp: () => video.error !== null || this.sources.get(video) !== media,
+      onProblem: (error, failed, segment) => {
+        this.pause();
+        this.onProblem(error, failed, segment.start / failed.timescale);
+      },
+    }));
+    this.buffers.push(...own);
+    return own;
   }
 
-  // After a decoder's error an element shows nothing more. It gets a new source, and all go on at its next key frame.
+  async #renew(video, time) {
+    const own = await this.#attach(video, time);
+    for (const buffer of own) buffer.seek(time);
+  }
+
+  async #revive() {
+    this.tries.clear();
+    const dead = [...this.dead];
+    this.dead.clear();
+    await Promise.all(dead.map((video) => this.#renew(video, this.time)));
+    if (dead.length > 0) this.#to(this.time);
+  }
+
+  // After a decoder's error an element shows nothing more. It gets a new source and joins the others at its next key
+  // frame; where there are no others, all go on there. The first time right after what failed, then, since a browser
+  // may read far ahead, after all that it was given.
   async #beginAgain(video) {
-    const camera = this.cameras[this.videos.indexOf(video)];
-    const at = video.currentTime;
-    const own = this.buffers.filter(({ track }) => track.camera === camera);
-    const next = own.find(({ track }) => track.kind === "video")?.keyAfter(at + 0.01);
-    const now = performance.now();
-    this.tries = [...this.tries.filter((each) => now - each < NEW_TRIES_WITHIN), now];
     if (this.closed) return;
-    const playing = this.playing;
-    this.pause();
+    const camera = this.#camera(video);
+    const own = this.buffers.filter(({ track }) => track.camera === camera);
     for (const buffer of own) buffer.stop();
-    if (next === undefined || this.tries.length > NEW_TRIES) {
-      this.onSkipped(camera, at, null);
+    this.buffers = this.buffers.filter((buffer) => !own.includes(buffer));
+    const at = video.currentTime;
+    const now = performance.now();
+    const tries = [...(this.tries.get(video) ?? []).filter((each) => now - each < NEW_TRIES_WITHIN), now];
+    this.tries.set(video, tries);
+    const after = tries.length > 1 ? Math.max(at, ...own.map(({ appendedTo }) => appendedTo)) : at;
+    const next = tries.length > NEW_TRIES ? undefined : this.map.keyAfter(camera, after + 0.01);
+    if (next === undefined) this.dead.add(video);
+    else this.notBefore.set(video, next);
+    const other = this.videos.find((each) => each !== video && this.#able(each, at));
+    const goesOn = other !== undefined;
+    if (goesOn && this.leader === video) this.#lead(other, at);
+    this.onSkipped(camera, at, next ?? null, goesOn);
+    if (next === undefined) {
+      if (!goesOn) this.pause();
       return;
     }
-    this.buffers = this.buffers.filter((buffer) => !own.includes(buffer));
-    await this.#attach(camera, video);
+    await this.#renew(video, next);
     if (this.closed) return;
-    this.seek(next);
-    this.onSkipped(camera, at, next);
-    if (playing) await this.play();
+    if (!goesOn) this.#to(next);
+  }
+
+  // Whether it has everything of a time, as far as is known.
+  #able(video, time) {
+    return this.#living().includes(video) && time >= (this.notBefore.get(video) ?? 0)
+      && this.map.has(this.#camera(video), time);
   }
 
   #tick() {
@@ -150,53 +217,54 @@ export class TakePlayer {
     this.#keepTogether();
     this.#tell(now);
     this.#hear(now);
-    if (this.playing) this.#passGap(now);
+    if (this.playing) this.#goOn(now);
     if (this.playing && now >= this.take.duration - 0.15) this.pause();
     this.onTime(now);
   }
 
   #keepTogether() {
-    for (const video of this.videos) {
+    if (this.leader.readyState < 2 || this.leader.seeking) return;
+    for (const video of this.#living()) {
       if (video === this.leader) continue;
-      if (this.leader.readyState < 2 || this.leader.seeking) continue;
       // It may have sought where it has nothing; that never ends by itself.
       if (video.seeking && holds(video, video.currentTime)) continue;
-      const off = video.currentTime - this.leader.currentTime;
-      const there = holds(video, this.leader.currentTime);
+      const off = video.currentTime - this.time;
+      const there = holds(video, this.time) && this.time >= (this.notBefore.get(video) ?? 0);
       if (video.readyState < 2) {
         // Its own pictures begin later, or have a gap: it waits, and joins the leader where it has something to show.
-        if (off !== 0 && there) video.currentTime = this.leader.currentTime;
+        if (off !== 0 && there) video.currentTime = this.time;
         continue;
       }
       if (Math.abs(off) <= JUMP_BEYOND) {
         video.playbackRate = Math.abs(off) < CLOSE_ENOUGH ? 1 : 1 - Math.sign(off) * Math.min(0.08, Math.abs(off) / 2);
       } else if (there) {
-        video.currentTime = this.leader.currentTime;
+        video.currentTime = this.time;
       }
-      if (this.playing && video.paused) video.play().catch(() => {});
+      if (there) this.#run(video);
     }
   }
 
-  #gapsAt(now) { return this.take.gaps.filter(({ start, duration }) => now >= start - 0.3 && now < start + duration); }
-
   #tell(now) {
-    const still = this.tracks.filter((track) => this.#stands(track, now));
-    const gaps = this.#gapsAt(now).filter(({ track }) => !still.some(({ id }) => id === track));
+    const still = this.tracks.filter((track) => this.map.stands(track, now));
+    const gaps = this.map.gapsAt(now, 0.3).filter(({ track }) => !still.some(({ id }) => id === track));
     this.videos.forEach((video, at) => {
-      const pictures = this.tracks.filter(({ camera, kind }) => kind === "video" && camera === this.cameras[at]);
-      const old = pictures.some((track) => still.includes(track) || this.#lacks(track, now));
-      video.toggleAttribute("data-still", old);
+      const pictures = this.map.of(this.cameras[at]).filter(({ kind }) => kind === "video");
+      video.toggleAttribute("data-still", pictures.some((track) => still.includes(track) || this.map.lacks(track, now)));
     });
     if (gaps.length > 0) {
-      const cameras = this.tracks.filter(({ id }) => gaps.some(({ track }) => track === id)).map(({ camera }) => camera);
-      const length = Math.max(...gaps.map(({ duration }) => duration));
-      const seconds = length.toLocaleString("da-DK", { maximumFractionDigits: 1 });
-      this.onNotice(`Hul i optagelsen${this.#names(cameras)}: ${seconds} sekunder`);
+      this.onNotice(this.#gap(gaps));
     } else if (still.length > 0) {
       this.onNotice(`Billedet står stille${this.#names(still.map(({ camera }) => camera))}: noget af det nåede aldrig frem`);
     } else {
-      this.onNotice("");
+      this.onNotice(performance.now() < this.passed.until ? this.passed.text : "");
     }
+  }
+
+  #gap(gaps) {
+    const cameras = this.tracks.filter(({ id }) => gaps.some(({ track }) => track === id)).map(({ camera }) => camera);
+    const length = Math.max(...gaps.map(({ duration }) => duration));
+    const seconds = length.toLocaleString("da-DK", { maximumFractionDigits: 1 });
+    return `Hul i optagelsen${this.#names(cameras)}: ${seconds} sekunder`;
   }
 
   #names(cameras) {
@@ -204,40 +272,39 @@ export class TakePlayer {
     return names.length > 0 ? ` (${names.join(" og ")})` : "";
   }
 
-  // The leader has run dry where the journal declares a gap: another one leads, or all go on after it.
-  #passGap(now) {
-    const gaps = this.#gapsAt(now);
-    if (gaps.length === 0 || this.leader.readyState >= 3 || holds(this.leader, now + 0.35)) return;
-    const there = this.cameras.findIndex((camera) => this.tracks
-      .filter((track) => track.camera === camera)
-      .every((track) => this.#holds(track, now + 0.35)));
-    if (there >= 0) this.leader = this.videos[there];
-    else this.seek(Math.max(...gaps.map(({ start, duration }) => start + duration)) + 0.05);
+  // The leader has run dry. Where the take has nothing of it another one leads, or all go on where there is something.
+  // Where the browser alone has nothing, between two stretches that it has, it goes on at the second.
+  #goOn(now) {
+    this.stuck = this.leader.currentTime === this.before ? this.stuck + 1 : 0;
+    this.before = this.leader.currentTime;
+    if (this.leader.readyState >= 3) return;
+    const living = this.#living();
+    const at = now + SOON;
+    if (this.#able(this.leader, at)) {
+      const range = nextRange(this.leader, now);
+      if (this.stuck >= STUCK_AFTER && range !== undefined) this.#to(range + 0.01);
+      return;
+    }
+    const other = living.find((video) => video !== this.leader && this.#able(video, at));
+    if (other) {
+      this.#lead(other, at);
+      return;
+    }
+    const next = this.map.next(living.map((video) => this.#camera(video)), at);
+    if (next !== undefined) {
+      const gaps = this.map.gapsAt(now, SOON);
+      if (gaps.length > 0) this.passed = { text: `${this.#gap(gaps)}, sprunget over`, until: performance.now() + READ_WITHIN };
+      this.#to(next);
+    } else if (this.stuck >= STUCK_AFTER) {
+      this.pause();
+    }
   }
 
-  // Whether there is something of a track at a time, if only an earlier picture.
-  #holds(track, time) {
-    const { segments, timescale } = track;
-    return (!this.#lacks(track, time) || this.#stands(track, time))
-      && segments.some(({ start, duration }) => time >= start / timescale && time < (start + duration) / timescale);
-  }
-
-  // Whether a gap of it is declared at a time.
-  #lacks({ id }, time) {
-    return this.take.gaps.some(({ track, start, duration }) => (
-      (track === null || track === id) && time >= start && time < start + duration
-    ));
-  }
-
-  // Whether an earlier picture is shown because what came then lacks packets, or rests on what does.
-  #stands({ unshown, timescale }, now) {
-    return unshown.some(({ start, duration }) => now >= start / timescale && now < (start + duration) / timescale);
-  }
-
-  // Where a camera has both its picture and its sound: a browser shows nothing before that.
-  #begins(camera) {
-    const tracks = this.tracks.filter((track) => track.camera === camera);
-    return Math.max(0, ...tracks.map((track) => track.segments[0].start / track.timescale));
+  #lead(video, at) {
+    this.leader = video;
+    this.stuck = 0;
+    if (Math.abs(video.currentTime - at) > JUMP_BEYOND || !holds(video, video.currentTime)) video.currentTime = at;
+    this.#run(video);
   }
 }
 
@@ -246,4 +313,12 @@ function holds(video, time) {
     if (video.buffered.start(i) <= time && time < video.buffered.end(i)) return true;
   }
   return false;
+}
+
+// Where the first stretch begins that the browser has after a time.
+function nextRange(video, time) {
+  for (let i = 0; i < video.buffered.length; i += 1) {
+    if (video.buffered.start(i) > time) return video.buffered.start(i);
+  }
+  return undefined;
 }

@@ -26,6 +26,7 @@ export class TrackBuffer {
     this.next = 0;
     this.epoch = null;
     this.busy = false;
+    this.appendedTo = 0;
     this.codec = track.inits[track.segments[0].epoch];
     this.buffer = media.addSourceBuffer(type(track.kind, this.codec));
   }
@@ -77,9 +78,13 @@ export class TrackBuffer {
       const media = await this.#fetch(String(segment.number));
       if (generation !== this.generation) return;
       // Where no picture can be shown for a whole segment there is nothing: the one before it lasts.
-      if (media.byteLength > 0) await this.#append(media);
+      if (media.byteLength > 0) {
+        this.appendedTo = this.end(segment);
+        await this.#append(media);
+      }
       if (generation === this.generation) this.next += 1;
-      if (time > BEHIND) await this.#remove(0, time - BEHIND);
+      const old = this.#before(time);
+      if (old > 0) await this.#remove(0, old);
     } catch (error) {
       if (error.name === "AbortError" || this.givenUp()) return;
       this.failed = true;
@@ -89,19 +94,18 @@ export class TrackBuffer {
     }
   }
 
-  // When the first key frame after a time is shown; undefined when there is none.
-  keyAfter(time) {
-    const { segments, timescale, unshown } = this.track;
-    return segments
-      .flatMap((segment) => segment.key_frames)
-      .filter((key) => !unshown.some(({ start, duration }) => key >= start && key < start + duration))
-      .map((key) => key / timescale)
-      .find((key) => key > time);
-  }
-
   stop() {
     this.failed = true;
     this.controller?.abort();
+  }
+
+  // What lies before this may go: some seconds are kept, and the picture that is shown with what it rests on.
+  #before(time) {
+    const { segments, kind, timescale } = this.track;
+    const old = time - BEHIND;
+    if (kind !== "video" || old <= 0) return old;
+    const keys = segments.flatMap((segment) => segment.key_frames).filter((key) => key <= time * timescale);
+    return keys.length > 0 ? Math.min(old, keys.at(-1) / timescale - 0.1) : 0;
   }
 
   get finished() { return this.next >= this.track.segments.length && !this.busy; }

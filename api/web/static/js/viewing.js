@@ -36,13 +36,14 @@ function problem(error, track, at) {
   say(box, `${error.message}. ${track.id} ved ${clock(at)}. ${error.problem?.detail ?? "Prøv igen."}`);
 }
 
-// The browser's decoder gave up at a picture: where it goes on, or that it doesn't.
-function skipped(camera, at, next) {
+// The browser's decoder gave up at a picture: what happens to it, and to the rest.
+function skipped(camera, at, next, goesOn) {
   const box = find("problem");
   box.className = "stale";
   const name = names.get(camera) ?? camera;
-  say(box, `Browseren kunne ikke vise billedet fra ${name} ved ${clock(at)}. `
-    + (next === null ? "Afspilningen er standset. " : `Afspilningen fortsatte ved ${clock(next)}. `)
+  let then = goesOn ? "Resten går videre uden det." : "Afspilningen er standset.";
+  if (next !== null) then = goesOn ? `Det er med igen fra ${clock(next)}.` : `Afspilningen er flyttet til ${clock(next)}.`;
+  say(box, `Browseren kunne ikke vise billedet fra ${name} ved ${clock(at)}. ${then} `
     + "Optagelsen er uændret. Tag en kopi af afhøringen ud for at se stykket.");
 }
 
