@@ -81,6 +81,9 @@ class Unshown:
                 loss.begin for loss in losses if loss.reason not in _GOES_ON and each.begin <= loss.begin < each.end
             )
             found[number] = each._replace(stands=min(over, default=each.end))
+        if found and not any(key < found[0].begin for key in keys):
+            # There is none before it.
+            found[0] = found[0]._replace(stands=found[0].begin)
         return cls(tuple(found), tuple(sorted(begins)))
 
     def before(self, time: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -92,17 +93,19 @@ def _undecodable(fragment: bytes) -> bytes:
 class ClipMedia(FakeMedia):
     """`FakeMedia` with pictures in it; `asked` is every segment that was asked for, in order.
 
-    `undecodable`: segments of pictures, by camera, whose own bytes are something else.
+    `undecodable`: segments of pictures, by camera, whose own bytes are something else. `slow`: seconds to an answer.
     """
 
     asked: list[tuple[str, int]] = field(default_factory=list)
     undecodable: dict[str, set[int]] = field(default_factory=dict)
+    slow: float = 0.0
 
     def init(self, interview: str, ordinal: int, track: str, epoch: int) -> bytes:
         return tracks()[track][0]
 
     def segment(self, interview: str, ordinal: int, track: str, number: int) -> bytes:
         self.asked.append((track, number))
+        time.sleep(self.slow)
         if number in self.damaged:
             raise CiphertextInvalid("the segment does not open")
         fragments = tracks()[track][1]

@@ -125,6 +125,7 @@ def test_a_loss_reaches_to_the_next_key_frame(
         ([Loss(10, 12, "loss"), Loss(15, 50, "pause")], [Stretch(10, 50, 15)]),
         ([Loss(10, 12, "loss"), Loss(60, 90, "reconnect")], [Stretch(10, 50, 50)]),
         ([Loss(10, 12, "spool-full")], [Stretch(10, 50, 50)]),
+        ([Loss(0, 12, "spool-full")], [Stretch(0, 50, 0)]),
     ],
 )
 def test_no_picture_stands_where_no_camera_was_sending(losses: list[Loss], stretches: list[Stretch]) -> None:

@@ -37,7 +37,6 @@ export class TakePlayer {
       return video;
     });
     this.begin = Math.min(...this.cameras.map((camera) => this.map.begin(camera)));
-    this.leader = this.videos[this.#leaderAt(this.begin)];
     this.chosen = "";
     this.buffers = [];
     this.playing = false;
@@ -47,10 +46,12 @@ export class TakePlayer {
     this.tries = new Map();
     this.passed = { text: "", until: 0 };
     this.stuck = 0;
+    this.leader = this.#leaderAt(this.begin);
   }
 
   async open() {
     await Promise.all(this.videos.map((video) => this.#attach(video)));
+    if (this.closed) return;
     this.timer = setInterval(() => this.#tick(), TICK);
     if (this.begin > 0) this.#to(this.begin);
     else this.#tick();
@@ -58,6 +59,7 @@ export class TakePlayer {
 
   close() {
     this.closed = true;
+    if (this.playing) this.onPlaying(false);
     clearInterval(this.timer);
     for (const buffer of this.buffers) buffer.stop();
     for (const video of this.videos) {
@@ -70,7 +72,7 @@ export class TakePlayer {
   get cameraWithSound() { return this.tracks.filter((track) => track.kind === "audio").map((track) => track.camera); }
 
   async play() {
-    await this.#revive();
+    await this.#revive(this.time);
     this.playing = true;
     this.onPlaying(true);
     await Promise.all(this.#living().map((video) => video.play())).catch((error) => {
@@ -85,10 +87,12 @@ export class TakePlayer {
     for (const video of this.videos) video.pause();
   }
 
-  // A person's wish: what had given up gets another chance.
+  // A person's wish: what had given up, or failed, gets another chance.
   seek(time) {
+    this.notBefore.clear();
+    this.passed.until = 0;
     this.#to(time);
-    this.#revive();
+    this.#revive(time);
   }
 
   // Empty: none.
@@ -100,21 +104,26 @@ export class TakePlayer {
   #camera(video) { return this.cameras[this.videos.indexOf(video)]; }
   #living() { return this.videos.filter((video) => video.error === null && !this.dead.has(video)); }
 
-  // The first camera that has everything then, or has it soonest: which one, counted from 0.
-  #leaderAt(time, videos = this.videos) {
-    const cameras = videos.map((video) => this.#camera(video));
-    const at = this.map.next(cameras, time) ?? time;
-    const found = cameras.find((camera) => this.map.has(camera, at)) ?? cameras[0] ?? this.cameras[0];
-    return this.cameras.indexOf(found);
+  // The least time from then on at which it has everything, as far as is known; undefined if there is none.
+  #next(video, time) {
+    const from = Math.max(time, this.notBefore.get(video) ?? 0);
+    const next = this.map.next(this.#camera(video), from);
+    return this.#own(video).some((buffer) => buffer.lacks(next)) ? undefined : next;
+  }
+
+  // The first that has everything then, or has it soonest.
+  #leaderAt(time) {
+    const found = this.#living().map((video) => ({ video, next: this.#next(video, time) ?? Infinity }));
+    const soonest = Math.min(...found.map(({ next }) => next));
+    return found.find(({ next }) => next === soonest)?.video ?? this.leader;
   }
 
   #to(time) {
     const to = Math.min(Math.max(this.begin, time), Math.max(this.begin, this.take.duration - 0.1));
-    this.leader = this.videos[this.#leaderAt(to, this.#living())];
-    this.notBefore.clear();
+    this.leader = this.#leaderAt(to);
     this.stuck = 0;
     for (const buffer of this.buffers) buffer.seek(to);
-    for (const video of this.#living()) {
+    for (const video of this.videos) {
       video.currentTime = to;
       this.#run(video);
     }
@@ -124,18 +133,17 @@ export class TakePlayer {
 
   #run(video) {
     // What interrupts it here, a seek or a new source, has it run again.
-    if (this.playing && video.paused) video.play().catch(() => {});
+    if (this.playing && video.paused && video.error === null) video.play().catch(() => {});
   }
 
-  // The chosen camera; while its sound has a gap, the first that has sound.
+  // The chosen camera; while it has a gap the leader, or else the first that has sound.
   #hear(now) {
-    const living = this.#living().map((video) => this.#camera(video));
-    const sounds = this.tracks.filter((track) => (
-      track.kind === "audio" && living.includes(track.camera) && this.map.holds(track, now)
+    const able = [this.leader, ...this.videos].filter((video) => (
+      this.#able(video, now) && this.map.of(this.#camera(video)).some(({ kind }) => kind === "audio")
     ));
-    const heard = sounds.find(({ camera }) => camera === this.chosen) ?? sounds[0];
-    const camera = this.chosen === "" ? "" : (heard?.camera ?? this.chosen);
-    this.videos.forEach((video, at) => { video.muted = this.cameras[at] !== camera; });
+    const chosen = this.videos[this.cameras.indexOf(this.chosen)];
+    const heard = able.includes(chosen) ? chosen : (able[0] ?? chosen);
+    for (const video of this.videos) video.muted = this.chosen === "" || video !== heard;
   }
 
   async #attach(video, at = 0) {
@@ -147,6 +155,7 @@ export class TakePlayer {
     // Its clock is asked for while it opens.
     video.currentTime = at;
     await new Promise((resolve) => media.addEventListener("sourceopen", resolve, { once: true }));
+    if (this.closed) return;
     media.duration = this.take.duration;
     const own = this.tracks.filter((track) => track.camera === camera).map((track) => new TrackBuffer({
       media,
@@ -159,20 +168,26 @@ export class TakePlayer {
       },
     }));
     this.buffers.push(...own);
-    return own;
+    // It may have been sent elsewhere meanwhile.
+    for (const buffer of own) buffer.seek(video.currentTime);
   }
+
+  #own(video) { return this.buffers.filter(({ track }) => track.camera === this.#camera(video)); }
 
   async #renew(video, time) {
-    const own = await this.#attach(video, time);
-    for (const buffer of own) buffer.seek(time);
+    const own = this.#own(video);
+    for (const buffer of own) buffer.stop();
+    this.buffers = this.buffers.filter((buffer) => !own.includes(buffer));
+    await this.#attach(video, time);
   }
 
-  async #revive() {
+  async #revive(time) {
     this.tries.clear();
-    const dead = [...this.dead];
+    const worn = this.videos.filter((video) => this.dead.has(video) || this.#own(video).some(({ failed }) => failed));
+    if (worn.length === 0) return;
     this.dead.clear();
-    await Promise.all(dead.map((video) => this.#renew(video, this.time)));
-    if (dead.length > 0) this.#to(this.time);
+    await Promise.all(worn.map((video) => this.#renew(video, time)));
+    if (!this.closed) this.#to(this.time);
   }
 
   // After a decoder's error an element shows nothing more. It gets a new source and joins the others at its next key
@@ -181,51 +196,63 @@ export class TakePlayer {
   async #beginAgain(video) {
     if (this.closed) return;
     const camera = this.#camera(video);
-    const own = this.buffers.filter(({ track }) => track.camera === camera);
-    for (const buffer of own) buffer.stop();
-    this.buffers = this.buffers.filter((buffer) => !own.includes(buffer));
     const at = video.currentTime;
     const now = performance.now();
     const tries = [...(this.tries.get(video) ?? []).filter((each) => now - each < NEW_TRIES_WITHIN), now];
     this.tries.set(video, tries);
-    const after = tries.length > 1 ? Math.max(at, ...own.map(({ appendedTo }) => appendedTo)) : at;
+    const after = tries.length > 1 ? Math.max(at, ...this.#own(video).map(({ appendedTo }) => appendedTo)) : at;
     const next = tries.length > NEW_TRIES ? undefined : this.map.keyAfter(camera, after + 0.01);
+    for (const buffer of this.#own(video)) buffer.stop();
     if (next === undefined) this.dead.add(video);
     else this.notBefore.set(video, next);
-    const other = this.videos.find((each) => each !== video && this.#able(each, at));
+    const where = video === this.leader ? at : this.time;
+    const other = this.videos.find((each) => each !== video && this.#able(each, where));
     const goesOn = other !== undefined;
-    if (goesOn && this.leader === video) this.#lead(other, at);
-    this.onSkipped(camera, at, next ?? null, goesOn);
-    if (next === undefined) {
-      if (!goesOn) this.pause();
+    if (video === this.leader && goesOn) this.#lead(other, at);
+    if (next !== undefined) await this.#renew(video, next);
+    if (this.closed) return;
+    if (goesOn) {
+      this.onSkipped(camera, at, next ?? null, true);
       return;
     }
-    await this.#renew(video, next);
-    if (this.closed) return;
-    if (!goesOn) this.#to(next);
+    const all = this.#soonest(where);
+    this.onSkipped(camera, at, all ?? null, false);
+    if (all === undefined) this.pause();
+    else this.#to(all);
+  }
+
+  #soonest(time) {
+    const all = this.#living().map((video) => this.#next(video, time)).filter((next) => next !== undefined);
+    return all.length > 0 ? Math.min(...all) : undefined;
   }
 
   // Whether it has everything of a time, as far as is known.
   #able(video, time) {
     return this.#living().includes(video) && time >= (this.notBefore.get(video) ?? 0)
-      && this.map.has(this.#camera(video), time);
+      && this.map.has(this.#camera(video), time) && !this.#own(video).some((buffer) => buffer.lacks(time));
   }
 
   #tick() {
     const now = this.time;
     for (const buffer of this.buffers) buffer.fill(now).then(() => buffer.fill(this.time));
+    if (this.playing) this.#goOn(now);
     this.#keepTogether();
     this.#tell(now);
     this.#hear(now);
-    if (this.playing) this.#goOn(now);
     if (this.playing && now >= this.take.duration - 0.15) this.pause();
     this.onTime(now);
   }
 
   #keepTogether() {
-    if (this.leader.readyState < 2 || this.leader.seeking) return;
+    this.leader.playbackRate = 1;
+    const waits = this.leader.readyState < 3 || this.leader.seeking;
     for (const video of this.#living()) {
       if (video === this.leader) continue;
+      if (waits) {
+        // Nobody runs ahead to be fetched back: that would be heard twice.
+        video.pause();
+        if (this.leader.readyState < 2 || this.leader.seeking) continue;
+      }
       // It may have sought where it has nothing; that never ends by itself.
       if (video.seeking && holds(video, video.currentTime)) continue;
       const off = video.currentTime - this.time;
@@ -240,7 +267,7 @@ export class TakePlayer {
       } else if (there) {
         video.currentTime = this.time;
       }
-      if (there) this.#run(video);
+      if (there && !waits) this.#run(video);
     }
   }
 
@@ -278,30 +305,31 @@ export class TakePlayer {
     this.stuck = this.leader.currentTime === this.before ? this.stuck + 1 : 0;
     this.before = this.leader.currentTime;
     if (this.leader.readyState >= 3) return;
-    const living = this.#living();
     const at = now + SOON;
     if (this.#able(this.leader, at)) {
       const range = nextRange(this.leader, now);
-      if (this.stuck >= STUCK_AFTER && range !== undefined) this.#to(range + 0.01);
+      if (this.stuck < STUCK_AFTER || !this.#own(this.leader).every((buffer) => buffer.given(now))) return;
+      const here = this.#living().find((video) => video !== this.leader && this.#able(video, now) && holds(video, now));
+      if (here) this.#lead(here, now);
+      else if (range !== undefined) this.#skip(now, range + 0.01);
       return;
     }
-    const other = living.find((video) => video !== this.leader && this.#able(video, at));
-    if (other) {
-      this.#lead(other, at);
-      return;
-    }
-    const next = this.map.next(living.map((video) => this.#camera(video)), at);
-    if (next !== undefined) {
-      const gaps = this.map.gapsAt(now, SOON);
-      if (gaps.length > 0) this.passed = { text: `${this.#gap(gaps)}, sprunget over`, until: performance.now() + READ_WITHIN };
-      this.#to(next);
-    } else if (this.stuck >= STUCK_AFTER) {
-      this.pause();
-    }
+    const other = this.#living().find((video) => video !== this.leader && this.#able(video, at));
+    const next = this.#soonest(at);
+    if (other) this.#lead(other, at);
+    else if (next !== undefined) this.#skip(now, next);
+    else if (this.stuck >= STUCK_AFTER) this.pause();
+  }
+
+  #skip(now, to) {
+    const seconds = (to - now).toLocaleString("da-DK", { maximumFractionDigits: 1 });
+    this.passed = { text: `Hul i optagelsen: ${seconds} sekunder sprunget over`, until: performance.now() + READ_WITHIN };
+    this.#to(to);
   }
 
   #lead(video, at) {
     this.leader = video;
+    video.playbackRate = 1;
     this.stuck = 0;
     if (Math.abs(video.currentTime - at) > JUMP_BEYOND || !holds(video, video.currentTime)) video.currentTime = at;
     this.#run(video);

@@ -34,22 +34,22 @@ export class TakeMap {
 
   has(camera, time) { return this.of(camera).every((track) => this.holds(track, time)); }
 
-  // The least time from then on at which one of the cameras has everything; undefined if there is none.
-  next(cameras, time) {
-    const tracks = cameras.flatMap((camera) => this.of(camera));
+  // The least time from then on at which the camera has everything; undefined if there is none.
+  next(camera, time) {
+    const tracks = this.of(camera);
     const starts = tracks.flatMap(({ segments, timescale }) => segments.map(({ start }) => start / timescale));
     const stood = tracks.flatMap(({ unshown, timescale }) => unshown.map(({ start, duration }) => (start + duration) / timescale));
     const ends = this.gaps.map(({ start, duration }) => start + duration);
     return [time, ...[...starts, ...stood, ...ends].map((each) => each + 0.01)]
       .filter((each) => each >= time)
       .sort((one, other) => one - other)
-      .find((each) => cameras.some((camera) => this.has(camera, each)));
+      .find((each) => this.has(camera, each));
   }
 
-  // When the camera's first key frame after a time is shown; undefined if there is none.
+  // When the camera's first key frame after a time is shown, or a moment later; undefined if there is none.
   keyAfter(camera, time) {
     const picture = this.of(camera).find(({ kind }) => kind === "video");
-    return picture?.segments.flatMap(({ key_frames: keys }) => keys.map((key) => key / picture.timescale))
+    return picture?.segments.flatMap(({ key_frames: keys }) => keys.map((key) => key / picture.timescale + 0.001))
       .find((key) => key > time);
   }
 }

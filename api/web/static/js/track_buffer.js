@@ -27,6 +27,7 @@ export class TrackBuffer {
     this.epoch = null;
     this.busy = false;
     this.appendedTo = 0;
+    this.position = 0;
     this.codec = track.inits[track.segments[0].epoch];
     this.buffer = media.addSourceBuffer(type(track.kind, this.codec));
   }
@@ -40,7 +41,8 @@ export class TrackBuffer {
     let index = segments.findIndex((segment) => this.end(segment) > time);
     if (index < 0) index = segments.length - 1;
     if (kind !== "video") return index;
-    const at = time * timescale;
+    // A time that was worked out from a key frame's may have lost a little on the way.
+    const at = time * timescale + 1;
     for (let back = index; back >= 0; back -= 1) {
       if (segments[back].key_frames.some((key) => key <= at)) return back;
     }
@@ -48,6 +50,7 @@ export class TrackBuffer {
   }
 
   seek(time) {
+    this.position = time;
     if (this.#holds(time)) return;
     this.generation += 1;
     this.next = this.indexFor(time);
@@ -58,7 +61,8 @@ export class TrackBuffer {
   // Called often; does at most one fetch at a time. Resolves when there was nothing to do or it is done.
   async fill(time) {
     const { segments } = this.track;
-    if (this.busy || this.failed || this.next >= segments.length) return;
+    this.position = time;
+    if (this.busy || this.failed || this.stopped || this.next >= segments.length) return;
     const segment = segments[this.next];
     if (this.start(segment) > time + AHEAD) return;
     this.busy = true;
@@ -83,7 +87,7 @@ export class TrackBuffer {
         await this.#append(media);
       }
       if (generation === this.generation) this.next += 1;
-      const old = this.#before(time);
+      const old = this.#before(this.position);
       if (old > 0) await this.#remove(0, old);
     } catch (error) {
       if (error.name === "AbortError" || this.givenUp()) return;
@@ -95,9 +99,15 @@ export class TrackBuffer {
   }
 
   stop() {
-    this.failed = true;
+    this.stopped = true;
     this.controller?.abort();
   }
+
+  // Whether what it failed at lies before that.
+  lacks(time) { return this.failed === true && this.start(this.track.segments[this.next]) <= time; }
+
+  // Whether nothing of that time is still to come.
+  given(time) { return !this.busy && !this.failed && (this.finished || this.start(this.track.segments[this.next]) > time); }
 
   // What lies before this may go: some seconds are kept, and the picture that is shown with what it rests on.
   #before(time) {
@@ -115,7 +125,9 @@ export class TrackBuffer {
     for (let i = 0; i < ranges.length; i += 1) {
       if (ranges.start(i) <= time && time < ranges.end(i) - 0.2) {
         // What comes next is already being appended only if the position is in the newest range.
-        return this.next < this.track.segments.length ? this.start(this.track.segments[this.next]) <= ranges.end(i) + 0.5 : true;
+        if (this.next >= this.track.segments.length) return true;
+        const next = this.start(this.track.segments[this.next]);
+        return next >= ranges.start(i) && next <= ranges.end(i) + 0.5;
       }
     }
     return false;
@@ -123,7 +135,10 @@ export class TrackBuffer {
 
   async #fetch(path) {
     this.controller = new AbortController();
-    const response = await fetch(`${this.url}/${path}`, { signal: this.controller.signal });
+    const response = await fetch(`${this.url}/${path}`, { signal: this.controller.signal }).catch((error) => {
+      if (error.name === "AbortError") throw error;
+      throw new Error("Forbindelsen til serveren er brudt");
+    });
     if (!response.ok) {
       const problem = await response.json().catch(() => ({}));
       throw Object.assign(new Error(problem.title ?? "Stykket kunne ikke hentes"), { problem, status: response.status });

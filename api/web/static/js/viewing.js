@@ -108,14 +108,27 @@ function drawMarks(take) {
 // No still picture of the child before somebody has asked to see the recording.
 const unveil = () => root.removeAttribute("data-veiled");
 
+// What was said of an earlier try is not true of the next one.
+function forget() {
+  if (player.unplayable.length > 0) return;
+  const box = find("problem");
+  box.className = "";
+  say(box, "");
+}
+
 function toggle() {
   unveil();
-  if (player.playing) player.pause();
-  else player.play();
+  if (player.playing) {
+    player.pause();
+    return;
+  }
+  forget();
+  player.play();
 }
 
 function goTo(time) {
   unveil();
+  forget();
   player.seek(time);
 }
 
