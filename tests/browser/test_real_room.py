@@ -197,8 +197,8 @@ def open_player(house: RealHouse) -> Page:
     page.click(".row-card")
     page.fill("#purpose", "Vurdering af tiltalespørgsmålet")
     page.get_by_role("button", name="Åbn gennemsyn").click()
-    # The other camera's first pictures may be later than its leader's.
-    until(page, f"{VIDEOS}.length === 2 && {VIDEOS}[0].readyState >= 2", 20)
+    # It begins with the camera whose pictures begin first; the other's may come a little later.
+    until(page, f"{VIDEOS}.length === 2 && {VIDEOS}.some((video) => video.readyState >= 2)", 20)
     return page
 
 
