@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from evidence_store.errors import InvalidInput
+from evidence_store.fragments import Sample, boxes, read_fragments
 
 CODEC: Final = "vp08"
 """How the codec's name (RFC 6381) of an init begins that is given as WebM."""
@@ -18,7 +19,6 @@ _TICKS: Final = 1000  # Matroska's own, a second: TimestampScale is 1 ms
 _SCALE_NS: Final = 1_000_000
 _UNKNOWN: Final = b"\x01" + b"\xff" * 7
 _KEY: Final = 0x80
-_NOT_SYNC: Final = 0x00010000  # sample_is_non_sync_sample (ISO/IEC 14496-12, 8.8.3.1)
 _CONTAINERS: Final = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
 
 
@@ -44,16 +44,16 @@ class Frame:
 def read_init(init: bytes) -> Picture:
     """Raises InvalidInput `webm-form` unless it is the init of a VP8 track."""
     try:
-        found: dict[bytes, bytes] = {}
-        todo = [init]
+        found: dict[bytes, memoryview] = {}
+        todo = [memoryview(init)]
         while todo:
-            for kind, payload in _boxes(todo.pop()):
-                found[kind] = payload
+            for kind, whole in boxes(todo.pop()):
+                found[kind] = whole[8:]
                 if kind in _CONTAINERS:
-                    todo.append(payload)
+                    todo.append(whole[8:])
         (timescale,) = struct.unpack_from(">12xI", found[b"mdhd"])
-        ((kind, entry),) = _boxes(found[b"stsd"][8:])
-        width, height = struct.unpack_from(">HH", entry, 24)
+        ((kind, entry),) = boxes(found[b"stsd"][8:])
+        width, height = struct.unpack_from(">HH", entry, 32)
     except (struct.error, KeyError, ValueError) as error:
         raise InvalidInput("not an initialisation", code="webm-form") from error
     if kind != CODEC.encode() or not timescale:
@@ -64,49 +64,20 @@ def read_init(init: bytes) -> Picture:
 def read_media(media: bytes, timescale: int) -> Iterator[list[Frame]]:
     """The frames of each fragment (moof and mdat) in a row. Raises InvalidInput `webm-form`."""
     try:
-        boxes = list(_boxes(media))
-        for (kind, moof), (other, data) in zip(boxes[::2], boxes[1::2], strict=True):
-            if (kind, other) != (b"moof", b"mdat"):
-                raise ValueError
-            yield _frames(moof, data, timescale)
-    except (struct.error, KeyError, ValueError) as error:
+        for fragment in read_fragments(memoryview(media)):
+            yield [_frame(sample, timescale) for sample in fragment.samples]
+    except ValueError as error:
         raise InvalidInput("not a fragment", code="webm-form") from error
 
 
-def _frames(moof: bytes, data: bytes, timescale: int) -> list[Frame]:
-    parts = dict(_boxes(dict(_boxes(moof))[b"traf"]))
-    (at,) = struct.unpack_from(">4xQ", parts[b"tfdt"])
-    run = parts[b"trun"]
-    flags, count = struct.unpack_from(">II", run)
-    if flags & 0x000701 != 0x000701:
-        raise ValueError
-    row = struct.Struct(">IIIi" if flags & 0x000800 else ">III")
-    frames, position = [], 0
-    for number in range(count):
-        duration, size, sample, *offset = row.unpack_from(run, 12 + number * row.size)
-        if size > len(data) - position:
-            raise ValueError
-        shown = at + (offset[0] if offset else 0)
-        time = _milliseconds(shown, timescale)
-        lasts = _milliseconds(shown + duration, timescale) - time
-        frames.append(Frame(time, not sample & _NOT_SYNC, data[position : position + size], lasts))
-        position += size
-        at += duration
-    return frames
+def _frame(sample: Sample, timescale: int) -> Frame:
+    time = _milliseconds(sample.shown, timescale)
+    lasts = _milliseconds(sample.shown + sample.duration, timescale) - time
+    return Frame(time, sample.key, bytes(sample.data), lasts)
 
 
 def _milliseconds(time: int, timescale: int) -> int:
     return (time * _TICKS + timescale // 2) // timescale
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position < len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if not 8 <= size <= len(data) - position:
-            raise ValueError
-        yield kind, data[position + 8 : position + size]
-        position += size
 
 
 def beginning(picture: Picture) -> bytes:

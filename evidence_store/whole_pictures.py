@@ -11,11 +11,12 @@ from __future__ import annotations
 import bisect
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from evidence_store.errors import InvalidInput
+from evidence_store.fragments import OFFSETS, ROWS, Fragment, Sample, read_fragments
 
 DAMAGING: Final = frozenset({"loss", "incomplete", "malformed", "spool-full", "spool-failing", "sealer-behind"})
 """Reasons of gaps after which a stream goes on with what rests on what is missing."""
@@ -23,9 +24,6 @@ DAMAGING: Final = frozenset({"loss", "incomplete", "malformed", "spool-full", "s
 _GOES_ON: Final = DAMAGING | {"discontinuity"}
 """Reasons of gaps in which a camera went on sending. In all others there is nothing to wait for with a picture."""
 
-_OFFSETS: Final = 0x000800
-_ROWS: Final = 0x000701  # data offset; each sample's duration, size and flags
-_NOT_SYNC: Final = 0x00010000
 _GREATEST: Final = 2**32 - 1
 
 
@@ -112,21 +110,12 @@ class Unshown:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sample:
-    decoded: int
-    shown: int
-    duration: int
-    flags: int
-    data: memoryview
-
-
-@dataclass(slots=True)
 class _Run:
     """Samples in a row, of one fragment. `head`: boxes that stay as they are (mfhd, tfhd). `whole`: the fragment's
     bytes, as long as this is all of it."""
 
     head: tuple[bytes, bytes]
-    samples: list[_Sample] = field(default_factory=list)
+    samples: list[Sample]
     whole: memoryview | None = None
 
 
@@ -138,8 +127,8 @@ def whole_pictures(media: bytes | memoryview, unshown: Unshown) -> bytes | memor
     if not unshown.stretches:
         return media
     try:
-        recorded = list(_runs(memoryview(media)))
-    except (struct.error, KeyError, ValueError) as error:
+        recorded = list(read_fragments(memoryview(media)))
+    except ValueError as error:
         raise InvalidInput("not a fragment", code="media-form") from error
     runs = list(_kept(recorded, unshown))
     # A stretch may begin where the segment ends, after its last picture.
@@ -154,51 +143,14 @@ def whole_pictures(media: bytes | memoryview, unshown: Unshown) -> bytes | memor
     return b"".join(run.whole or _written(run) for run in given)
 
 
-def _runs(media: memoryview) -> Iterator[_Run]:
-    boxes = list(_boxes(media))
-    for (kind, moof, begin), (other, data, _) in zip(boxes[::2], boxes[1::2], strict=True):
-        if (kind, other) != (b"moof", b"mdat"):
-            raise ValueError
-        outer = {name: whole for name, whole, _ in _boxes(moof[8:])}
-        inner = {name: whole for name, whole, _ in _boxes(outer[b"traf"][8:])}
-        (at,) = struct.unpack_from(">12xQ", inner[b"tfdt"])
-        table = inner[b"trun"]
-        flags, count = struct.unpack_from(">8xII", table)
-        if flags & _ROWS != _ROWS or not count:
-            raise ValueError
-        run = _Run((bytes(outer[b"mfhd"]), bytes(inner[b"tfhd"])))
-        row, position = struct.Struct(">IIIi" if flags & _OFFSETS else ">III"), 8
-        for number in range(count):
-            duration, size, sample, *offset = row.unpack_from(table, 20 + number * row.size)
-            if size > len(data) - position:
-                raise ValueError
-            shown = at + (offset[0] if offset else 0)
-            run.samples.append(_Sample(at, shown, duration, sample, data[position : position + size]))
-            position += size
-            at += duration
-        run.whole = media[begin : begin + len(moof) + len(data)]
-        yield run
-
-
-def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview, int]]:
-    """Type, all bytes and place of each box."""
-    position = 0
-    while position < len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if not 8 <= size <= len(data) - position:
-            raise ValueError
-        yield kind, data[position : position + size], position
-        position += size
-
-
-def _kept(runs: list[_Run], unshown: Unshown) -> Iterator[_Run]:
+def _kept(recorded: list[Fragment], unshown: Unshown) -> Iterator[_Run]:
     """What is shown of them, in runs without a hole, each on one side of every stretch."""
     broken, key_shown = False, 0
-    for run in runs:
-        part: list[_Sample] = []
-        for sample in run.samples:
-            hidden, key = unshown.hides(sample.shown), not sample.flags & _NOT_SYNC
-            if key:
+    for fragment in recorded:
+        part: list[Sample] = []
+        for sample in fragment.samples:
+            hidden = unshown.hides(sample.shown)
+            if sample.key:
                 broken = hidden
                 key_shown = sample.shown
             elif hidden and sample.shown >= key_shown:
@@ -208,20 +160,20 @@ def _kept(runs: list[_Run], unshown: Unshown) -> Iterator[_Run]:
             if hidden or broken:
                 continue
             if part and not _joined(part[-1], sample, unshown):
-                yield _Run(run.head, part)
+                yield _Run(fragment.head, part)
                 part = []
             part.append(sample)
         if part:
-            yield _Run(run.head, part, run.whole if len(part) == len(run.samples) else None)
+            yield _Run(fragment.head, part, fragment.whole if len(part) == len(fragment.samples) else None)
 
 
-def _joined(one: _Sample, after: _Sample, unshown: Unshown) -> bool:
+def _joined(one: Sample, after: Sample, unshown: Unshown) -> bool:
     """Whether a run holds both: nothing was left out between them, and no stretch begins there."""
     together = one.decoded + one.duration == after.decoded
     return together and unshown.before(one.shown) == unshown.before(after.shown)
 
 
-def _held(run: _Run, last: _Sample, until: int | None) -> Iterator[_Run]:
+def _held(run: _Run, last: Sample, until: int | None) -> Iterator[_Run]:
     """Has the picture of the run that is shown last be shown until then. Others may be sent after it."""
     if until is None or until <= last.shown + last.duration:
         yield run
@@ -243,7 +195,7 @@ def _written(run: _Run) -> bytes:
     )
     header, track = run.head
     time = struct.pack(">I4sIQ", 20, b"tfdt", 1 << 24, run.samples[0].decoded)
-    flags = 1 << 24 | _ROWS | (_OFFSETS if offsets else 0)
+    flags = 1 << 24 | ROWS | (OFFSETS if offsets else 0)
     traf = 8 + len(track) + len(time) + 20 + len(table)
     moof = 8 + len(header) + traf
     samples = struct.pack(">I4sIII", 20 + len(table), b"trun", flags, len(run.samples), moof + 8)

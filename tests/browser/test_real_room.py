@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.house import CAMERA_FLAGS, CASE_NUMBER, RealHouse, real_house
+from tests.browser.looking import until
 from tests.browser.serving import CHROMIUM, chromium
 
 ROOT = Path(__file__).parents[2]
@@ -72,15 +73,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHouse]:
     data = tmp_path_factory.mktemp("house")
     with chromium(*CAMERA_FLAGS) as browser, real_house(data, browser) as running:
         yield running
-
-
-def until(page: Page, condition: str, seconds: float = 10) -> None:
-    """Asks through the debugger: a waiting function in the page would need what its policy forbids."""
-    for _ in range(int(seconds * 10)):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(f"never came true: {condition}")
 
 
 def shown(page: Page) -> list[int]:
